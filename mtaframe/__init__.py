@@ -1,0 +1,60 @@
+"""mtaframe: a plugin-based MTA framework for outbound mail. These are the names that plugins import."""
+
+from mtaframe.account import Account, Credential
+from mtaframe.address import Address
+from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
+from mtaframe.envelope import Envelope, Recipient, Session
+from mtaframe.event import Event, EventType
+from mtaframe.hookspecs import hookimpl
+from mtaframe.lifecycle import Attempt, Clock, DnsError, Mta, Plugin, Resolver, Transport, command
+from mtaframe.message import Field, Message
+from mtaframe.quantity import Duration, Size
+from mtaframe.question import Question
+from mtaframe.redaction import Notes, Private, Redacted
+from mtaframe.reply import Reply
+from mtaframe.secret import Secret
+from mtaframe.settings import Model
+from mtaframe.verdict import Defer, Discard, Reject, Verdict
+
+__all__ = [
+    "Account",
+    "Address",
+    "Attempt",
+    "Clock",
+    "Credential",
+    "Credentials",
+    "Defer",
+    "Delivery",
+    "Discard",
+    "DnsError",
+    "Duration",
+    "Envelope",
+    "Event",
+    "EventType",
+    "Field",
+    "Limits",
+    "Message",
+    "Model",
+    "Mta",
+    "Notes",
+    "Outcome",
+    "Plugin",
+    "Private",
+    "Question",
+    "Recipient",
+    "Redacted",
+    "Reject",
+    "Reply",
+    "Resolver",
+    "Result",
+    "Route",
+    "Secret",
+    "Session",
+    "Size",
+    "Source",
+    "Tls",
+    "Transport",
+    "Verdict",
+    "command",
+    "hookimpl",
+]

@@ -1,0 +1,26 @@
+"""Who submits mail: an account with its credentials, domains and streams, as ``conf/accounts.toml`` has it."""
+
+from dataclasses import dataclass
+
+from mtaframe.redaction import Redacted
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credential(Redacted):
+    """A user name for AUTH and the argon2 hash of its password."""
+
+    user: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account(Redacted):
+    """``domains`` are those it may send from; ``parent`` names the account that it belongs to, if any."""
+
+    _shown = ("name", "parent")
+
+    name: str
+    parent: str | None = None
+    domains: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset()
+    credentials: tuple[Credential, ...] = ()

@@ -1,0 +1,45 @@
+"""A mailbox as SMTP names it (RFC 5321 §4.1.2, RFC 6531 §3.3). It never prints itself."""
+
+import re
+from dataclasses import dataclass
+
+from mtaframe.redaction import Redacted
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_QUOTED_STRING = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
+_LABEL = r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9\-\u0080-\U0010ffff]*[A-Za-z0-9\u0080-\U0010ffff])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]+|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address(Redacted):
+    """``local_part`` as given (its case may matter), ``domain`` in lower case, without a final dot."""
+
+    local_part: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """An address from ``local@domain``. ValueError says what is wrong, without the address itself."""
+        local_part, at, domain = text.rpartition("@")
+        if not at:
+            raise ValueError("an address needs an @")
+        if not (_DOT_STRING.fullmatch(local_part) or _QUOTED_STRING.fullmatch(local_part)):
+            raise ValueError("the local part is not valid (RFC 5321 §4.1.2)")
+        if not (_DOMAIN.fullmatch(domain) or _LITERAL.fullmatch(domain)):
+            raise ValueError("the domain is not valid (RFC 5321 §4.1.2)")
+        if len(local_part.encode()) > 64 or len(domain.encode()) > 255:
+            raise ValueError("the address is too long (RFC 5321 §4.5.3.1)")
+        return cls(local_part, domain.rstrip(".").lower())
+
+    @property
+    def mailbox(self) -> str:
+        """The address in clear. Every use of it is on purpose."""
+        return f"{self.local_part}@{self.domain}"
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it travels without SMTPUTF8 (RFC 6531)."""
+        return self.local_part.isascii() and self.domain.isascii()

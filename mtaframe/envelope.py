@@ -1,0 +1,78 @@
+"""Who talks to us and what they want sent: session, recipient, envelope (RFC 5321 §2.3.1)."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mtaframe.address import Address
+from mtaframe.redaction import NO_NOTES, Note, Notes, Private, Redacted
+
+NO_VARIABLES: Private[str] = Private()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Session(Redacted):
+    """One connection.
+
+    ``client`` is the IP address, or empty on a Unix socket. ``protocol`` is the name for the Received field
+    (RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP …). ``tls`` is the TLS version or None. ``account``
+    is set by AUTH. ``trusted``: the client's address is in the listener's ``trusted`` networks.
+    """
+
+    _shown = ("id", "listener", "protocol", "account")
+
+    id: str
+    client: str
+    listener: str
+    ehlo: str = ""
+    protocol: str = "SMTP"
+    tls: str | None = None
+    account: str | None = None
+    trusted: bool = False
+    notes: Notes = NO_NOTES
+
+    def with_note(self, key: str, value: Note) -> "Session":
+        return replace(self, notes=self.notes.but(key, value))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Recipient(Redacted):
+    """One RCPT. ``notify`` and ``original`` are NOTIFY and ORCPT of RFC 3461 (``original`` decoded)."""
+
+    address: Address
+    notify: frozenset[str] = frozenset()
+    original: str | None = None
+    merge_vars: Private[str] = NO_VARIABLES
+    notes: Notes = NO_NOTES
+
+    def with_note(self, key: str, value: Note) -> "Recipient":
+        return replace(self, notes=self.notes.but(key, value))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Envelope(Redacted):
+    """One transaction. ``reverse_path`` None is the null one, ``<>``; ``size`` is what MAIL declared, or 0.
+
+    ``body`` is 7BIT or 8BITMIME (RFC 6152); ``ret`` and ``envid`` come from RFC 3461. ``account`` is that of
+    AUTH; else, on trusted listeners, the one that owns the reverse-path's domain, then the From domain; else
+    the listener's.
+    """
+
+    _shown = ("id", "account", "stream")
+
+    id: str
+    session: Session
+    reverse_path: Address | None
+    received_at: datetime
+    recipients: tuple[Recipient, ...] = ()
+    account: str | None = None
+    stream: str | None = None
+    size: int = 0
+    body: str = "7BIT"
+    smtputf8: bool = False
+    ret: str | None = None
+    envid: str | None = None
+    requiretls: bool = False
+    notes: Notes = NO_NOTES
+
+    def with_note(self, key: str, value: Note) -> "Envelope":
+        return replace(self, notes=self.notes.but(key, value))

@@ -1,0 +1,146 @@
+"""What the core and a plugin promise each other beside the hooks: construction, start, stop, what is served.
+
+A plugin is a class that an entry point in the group ``mtaframe`` names. Everything on ``Plugin`` is optional;
+subclassing it gives the defaults and the types.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mtaframe.account import Account
+from mtaframe.delivery import Delivery, Result, Route
+from mtaframe.envelope import Envelope, Session
+from mtaframe.event import Event
+from mtaframe.message import Message
+from mtaframe.question import Question
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Attempt:
+    """One outgoing transaction under way: how long it may take, and whether it can still be called off.
+
+    ``deadline`` is in the clock's monotonic seconds; everything before the final dot ends by then. A transport
+    sets ``dot_sent`` just before it hands over what makes the next hop responsible; from there on it is not
+    cancelled, for only the next hop's answer can tell what became of the mail.
+    """
+
+    __slots__ = ("deadline", "dot_sent")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.dot_sent = False
+
+
+class Transport(Protocol):
+    """Takes deliveries that share message octets, reverse-path, route and next hop, and says how each ended.
+
+    ``test_only`` transports keep mail on this machine; the configuration refuses them as the default route
+    where a listener can be reached from elsewhere. Trouble is a Result, never an exception.
+    """
+
+    test_only: bool
+
+    async def deliver(self, deliveries: Sequence[Delivery], route: Route, attempt: Attempt) -> Sequence[Result]: ...
+
+
+class Clock(Protocol):
+    """The one clock: tests turn it by hand."""
+
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; on the scale of the event loop's own time."""
+
+
+class DnsError(Exception):
+    """There is no answer now (a timeout, SERVFAIL): try again later. Its text names no domain."""
+
+
+class Resolver(Protocol):
+    """DNS, cached, one question at a time for equal ones. Raises DnsError when there is no answer now."""
+
+    async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
+        """(preference, host) pairs; empty if there is no MX record or no such domain; ``(0, "")`` is a null MX."""
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """IPv6 and IPv4 addresses; empty if there are none."""
+
+    async def txt(self, name: str) -> Sequence[str]:
+        """TXT records, each joined; empty if there are none."""
+
+
+class Mta(Protocol):
+    """What a plugin may ask of the core."""
+
+    @property
+    def hostname(self) -> str:
+        """Our own name, as EHLO and the Received field say it."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def resolver(self) -> Resolver: ...
+
+    @property
+    def accounts(self) -> Mapping[str, Account]:
+        """All accounts by name, of this plugin's generation of the configuration."""
+
+    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+        """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient."""
+
+    def emit(self, event: Event) -> None:
+        """Tell every plugin's on_event, soon."""
+
+    async def ask(self, question: Question[T]) -> T:
+        """The answer of whichever plugin registered for this question, else the question's default."""
+
+
+class NoConfig(BaseModel):
+    """The configuration of a plugin that has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Plugin:
+    """A base with all defaults. Nothing about one message may be kept on ``self``."""
+
+    Config: ClassVar[type[BaseModel]] = NoConfig
+    """A pydantic model; its described fields are the keys of ``conf/<name>.toml``."""
+
+    def __init__(self, config: Any, mta: Mta) -> None:
+        self.config = config
+        self.mta = mta
+
+    async def start(self) -> None:
+        """Called before the first hook. An exception is a configuration fault, and the old generation stays."""
+
+    async def stop(self) -> None:
+        """Called once the last transaction of this generation has ended."""
+
+    def adopt(self, old: Any) -> None:
+        """Take over RAM (queues, connections) from the instance of the generation before."""
+
+    def transports(self) -> Mapping[str, Transport]:
+        """Transports by the name that a route uses."""
+        return {}
+
+    def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
+        """Which questions this plugin answers, and how."""
+        return {}
+
+
+def command(function: F) -> F:
+    """Marks an async method of a plugin as ``mtaframe PLUGIN METHOD`` on the command line.
+
+    The docstring is the help; parameters without a default are arguments, keyword-only ones are options. It
+    runs inside the server and returns text, or plain data for ``--json`` that prints as a table otherwise.
+    """
+    function._mtaframe_command = True  # type: ignore[attr-defined]
+    return function

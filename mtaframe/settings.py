@@ -1,0 +1,194 @@
+"""The keys of ``conf/mtaframe.toml``. Each has a description: the shipped file, the schema and the docs show it."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mtaframe.delivery import Tls
+from mtaframe.quantity import Duration, Size
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Model(BaseModel):
+    """No unknown keys, nothing changes afterwards, and faults never quote what was written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Endpoint(str):
+    """Where a listener listens: ``127.0.0.1:2525``, ``[::1]:2525`` or the path of a Unix socket."""
+
+    @property
+    def path(self) -> str | None:
+        return str(self) if self.startswith("/") else None
+
+    @property
+    def host(self) -> str:
+        return self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.rpartition(":")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.path is not None or ipaddress.ip_address(self.host).is_loopback
+
+
+def _endpoint(text: str) -> Endpoint:
+    endpoint = Endpoint(text)
+    if endpoint.path is None:
+        try:
+            ipaddress.ip_address(endpoint.host)
+            if not 0 <= endpoint.port <= 65535:
+                raise ValueError
+        except ValueError:
+            raise ValueError('write "127.0.0.1:2525", "[::1]:2525" or "/run/mtaframe/lmtp.sock"') from None
+    return endpoint
+
+
+class ListenerSettings(Model):
+    """Where clients connect, and what holds for them."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Its name in logs and errors.")
+    kind: Literal["mta", "application", "lmtp"] = Field(
+        description="mta: an upstream with a queue, by SMTP. application: programs that submit, by SMTP. lmtp: an "
+        "upstream with a queue, by LMTP (the best door for Postfix and Exim)."
+    )
+    addresses: tuple[Annotated[str, AfterValidator(_endpoint)], ...] = Field(
+        min_length=1, description='"127.0.0.1:2525", "[::1]:2525", or the path of a Unix socket.'
+    )
+    trusted: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks whose clients may relay without AUTH. Unix sockets always are.",
+    )
+    account: str | None = Field(default=None, description="The account of trusted clients that no other rule names.")
+    relay_domains: tuple[str, ...] = Field(
+        default=(), description="Recipient domains that anybody may send to. All else from strangers is refused."
+    )
+    tls: Literal["off", "starttls", "implicit"] = Field(default="off", description="How TLS is offered.")
+    certificate: str | None = Field(default=None, description="PEM file with the certificate chain.")
+    key: str | None = Field(default=None, description="PEM file with the private key.")
+    auth: bool = Field(default=True, description="Offer AUTH PLAIN and LOGIN (over TLS only).")
+    auth_without_tls: bool = Field(default=False, description="Offer AUTH in clear too: passwords can be read.")
+    patience: Duration | None = Field(
+        default=None,
+        description="How long a client waits for its answer. Default: 280s; 25s for application.",
+    )
+    max_size: Size = Field(default=25_000_000, description="The largest message.")
+    max_recipients: int = Field(default=1000, ge=1, description="Recipients per transaction.")
+    max_connections: int = Field(default=1000, ge=1, description="Connections at once; more get 421.")
+    idle_timeout: Duration = Field(default=300.0, description="How long a client may be silent.")
+    socket_mode: str = Field(default="0660", pattern=r"^0[0-7]{3}$", description="The mode of Unix sockets.")
+
+    @property
+    def seconds_of_patience(self) -> float:
+        if self.patience is not None:
+            return self.patience
+        return 25.0 if self.kind == "application" else 280.0
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ListenerSettings":
+        if self.tls != "off" and not (self.certificate and self.key):
+            raise ValueError('tls needs "certificate" and "key"')
+        if self.kind == "lmtp" and any(Endpoint(a).path is None and Endpoint(a).port == 25 for a in self.addresses):
+            raise ValueError("LMTP must not listen on port 25 (RFC 2033 §5)")
+        return self
+
+
+class RouteSettings(Model):
+    """Where mail goes when no plugin says otherwise."""
+
+    transport: str = Field(default="smtp", description='"smtp", "lmtp", or a plugin\'s ("sandbox").')
+    next_hop: str | None = Field(
+        default=None, description="Host, IP address or Unix socket. Without: the recipient's MX."
+    )
+    port: int = Field(default=25, ge=1, le=65535, description="The next hop's port.")
+    tls: Tls = Field(default=Tls.OPPORTUNISTIC, description="off, opportunistic, required or verified.")
+    ca_file: str | None = Field(default=None, description="PEM file of authorities to trust instead of the system's.")
+
+
+class DeliverySettings(Model):
+    """How mail goes out by SMTP and LMTP."""
+
+    connect_timeout: Duration = Field(default=10.0, description="For one TCP connection.")
+    command_timeout: Duration = Field(default=60.0, description="For the answer to one command.")
+    dot_timeout: Duration = Field(
+        default=600.0,
+        description="For the answer to the final dot (RFC 5321 §4.5.3.2.6: ten minutes).",
+    )
+    idle_timeout: Duration = Field(default=15.0, description="How long an unused connection is kept.")
+    max_uses: int = Field(default=200, ge=1, description="Transactions on one connection before it is closed.")
+    connections: int = Field(default=20, ge=1, description="Connections per next hop and source.")
+    recipients: int = Field(default=100, ge=1, description="Recipients per outgoing transaction.")
+    ipv6: bool = Field(default=True, description="Whether IPv6 addresses are tried.")
+    tls: dict[str, Tls] = Field(default={}, description="TLS by recipient domain, over what the route says.")
+
+
+class DnsSettings(Model):
+    """Which name servers are asked."""
+
+    servers: tuple[str, ...] = Field(default=(), description='"127.0.0.1" or "127.0.0.1:5353"; empty: the system\'s.')
+    timeout: Duration = Field(default=5.0, description="For one question, all tries together.")
+
+
+class LogSettings(Model):
+    """What a log line shows. Addresses never stand there."""
+
+    format: Literal["text", "json"] = Field(default="text", description="Lines for people or for machines.")
+    recipient: Literal["none", "domain", "tag"] = Field(
+        default="domain", description="none, the domain alone, or a tag whose key lives in RAM for a day."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
+
+
+class PluginSettings(Model):
+    """What the operator grants one plugin: ``[plugin.NAME]``."""
+
+    on_fault: Literal["defer", "skip"] = Field(
+        default="defer",
+        description="After an exception, a late or a wrong answer: defer the message, or go on without.",
+    )
+    budget: Duration = Field(default=10.0, description="The longest that one hook call may take.")
+    blocking: bool = Field(default=False, description="Run its hooks in threads, for they block.")
+    allow_discard: bool = Field(default=False, description="Let it say 250 to mail that goes nowhere.")
+
+
+class Settings(Model):
+    """``conf/mtaframe.toml``."""
+
+    hostname: str = Field(default="auto", description='Our name in EHLO and Received; "auto" is the host\'s own.')
+    plugins: tuple[str, ...] = Field(default=(), description="The plugins to load, in the order they are asked.")
+    control: str = Field(
+        default="auto",
+        description="The command line's socket; \"auto\" is in /run/mtaframe or the user's own.",
+    )
+    give_up: Duration = Field(
+        default=345600.0,
+        description="How long mixed outcomes may stay open before the rest is reported as failed.",
+    )
+    drain: Duration = Field(default=30.0, description="How long SIGTERM waits for what is under way.")
+    route: RouteSettings = Field(default=RouteSettings(), description="Where mail goes when no plugin says otherwise.")
+    delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail goes out.")
+    dns: DnsSettings = Field(default=DnsSettings(), description="Which name servers are asked.")
+    logs: LogSettings = Field(default=LogSettings(), description="What a log line shows.")
+    listener: tuple[ListenerSettings, ...] = Field(default=(), description="Where clients connect.")
+    plugin: dict[str, PluginSettings] = Field(default={}, description="What the operator grants each plugin.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        names = [listener.name for listener in self.listener]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'two listeners are named "{name}"')
+        for name in self.plugins:
+            if self.plugins.count(name) > 1:
+                raise ValueError(f'the plugin "{name}" is listed twice')
+        return self
+
+    def grants(self, plugin: str) -> PluginSettings:
+        """The operator's settings for a plugin, or the defaults."""
+        return self.plugin.get(plugin, PluginSettings())

@@ -1,0 +1,1 @@
+"""What plugin and core tests build on."""
