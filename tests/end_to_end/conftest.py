@@ -1,0 +1,36 @@
+"""Real mail servers for the end-to-end tests, started as often as a test asks and stopped at its end."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Program
+from tests.end_to_end.postfix import Postfix
+
+StartPostfix = Callable[..., Awaitable[Postfix]]
+
+
+@pytest.fixture
+def postconf(program: Program, missing: Callable[[str], None]) -> Path:
+    """Postfix's ``postconf``; its other programs lie beside it. Running them needs root."""
+    if os.geteuid():
+        missing("postfix (as root)")
+    return program("postconf")
+
+
+@pytest.fixture
+async def start_postfix(postconf: Path) -> AsyncIterator[StartPostfix]:
+    """``await start_postfix(relay="lmtp:inet:127.0.0.1:2424", main={...})``: a running Postfix."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Postfix:
+            # not tmp_path: its parents are closed to the user that the daemons run as
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="postfix-"))
+            return await stack.enter_async_context(Postfix(Path(directory), postconf, **settings))
+
+        yield start
