@@ -1,6 +1,48 @@
 """What plugin and core tests build on: a next hop, DNS and a clock that obey the test, and ready-made words."""
 
+from mtaframe.testing.builders import (
+    account,
+    address,
+    deliveries,
+    delivery,
+    envelope,
+    event,
+    message,
+    recipient,
+    reply,
+    result,
+    route,
+    session,
+)
+from mtaframe.testing.certificates import Authority, authority, self_signed, server_context
+from mtaframe.testing.clock import VirtualClock
+from mtaframe.testing.mta import RecordingMta
 from mtaframe.testing.mx import ScriptedMx
 from mtaframe.testing.script import DROP, HANG, RESET, MxSession, Received
 
-__all__ = ["DROP", "HANG", "RESET", "MxSession", "Received", "ScriptedMx"]
+__all__ = [
+    "DROP",
+    "HANG",
+    "RESET",
+    "Authority",
+    "MxSession",
+    "Received",
+    "RecordingMta",
+    "ScriptedMx",
+    "VirtualClock",
+    "account",
+    "address",
+    "authority",
+    "deliveries",
+    "delivery",
+    "envelope",
+    "event",
+    "message",
+    "recipient",
+    "reply",
+    "result",
+    "route",
+    "self_signed",
+    "server_context",
+    "session",
+]

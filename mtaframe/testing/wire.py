@@ -35,7 +35,7 @@ class Wire(asyncio.Protocol):
         return self._transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         name = transport.get_extra_info("peername")
         self.client = str(name[0]) if isinstance(name, tuple) else ""
         self.tls = transport.get_extra_info("ssl_object") is not None

@@ -1,0 +1,75 @@
+"""What a plugin sees of the core when it is tested alone: it keeps what the plugin told it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from mtaframe.account import Account
+from mtaframe.delivery import Outcome, Result
+from mtaframe.envelope import Envelope, Session
+from mtaframe.event import Event
+from mtaframe.lifecycle import Clock, Resolver
+from mtaframe.message import Message
+from mtaframe.question import Question
+from mtaframe.testing.builders import result
+from mtaframe.testing.clock import VirtualClock
+
+T = TypeVar("T")
+
+
+class NoResolver:
+    """Every domain is unknown. A test that needs DNS gives a ``DnsResolver`` on a ``ScriptedDns``."""
+
+    async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
+        return ()
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        return ()
+
+    async def txt(self, name: str) -> Sequence[str]:
+        return ()
+
+
+class RecordingMta:
+    """Implements ``mtaframe.Mta`` for one plugin alone.
+
+    ``answers`` holds functions by the class of the question, as ``Plugin.answers()`` gives them. ``submit``
+    delivers nothing: it says ``outcome`` for each recipient.
+    """
+
+    def __init__(
+        self,
+        *,
+        hostname: str = "mta.example.com",
+        clock: Clock | None = None,
+        resolver: Resolver | None = None,
+        accounts: Sequence[Account] = (),
+        answers: Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]] | None = None,
+        outcome: Outcome = Outcome.DELIVERED,
+    ) -> None:
+        self.hostname = hostname
+        self.clock: Clock = clock or VirtualClock()
+        self.resolver: Resolver = resolver or NoResolver()
+        self.accounts: Mapping[str, Account] = {account.name: account for account in accounts}
+        self.outcome = outcome
+        self.events: list[Event] = []
+        """What the plugin emitted."""
+        self.submitted: list[tuple[Session, Envelope, Message]] = []
+        """What the plugin submitted."""
+        self.questions: list[Question[Any]] = []
+        """What the plugin asked."""
+        self._answers = dict(answers or {})
+
+    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+        self.submitted.append((session, envelope, message))
+        return [result(self.outcome) for _ in envelope.recipients]
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def ask(self, question: Question[T]) -> T:
+        self.questions.append(question)
+        known = self._answers.get(type(question))
+        if known is None:
+            return question.default
+        answer: T = await known(question)
+        return answer
