@@ -14,6 +14,7 @@ import shutil
 import signal
 import smtplib
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,8 @@ class Postfix:
         lines = (f"{key} = {value}\n" for key, value in self.main.items())
         (self.configuration / "main.cf").write_text("".join(lines))
         (self.configuration / "master.cf").write_text(self.master)
+        a_minute_ago = time.time() - 60  # it waits for a file that is younger than two seconds to settle
+        os.utime(self.configuration / "main.cf", (a_minute_ago, a_minute_ago))
 
 
 def _owner() -> tuple[str, str]:
