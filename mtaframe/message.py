@@ -5,7 +5,9 @@ what changed; header section and body are kept apart, so that a field on top cos
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 from mtaframe.redaction import Redacted
 
@@ -13,6 +15,8 @@ _HEADER_SECTION = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
 _MBOX_LINE = re.compile(rb">?From [^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,6 +40,7 @@ class Message(Redacted):
     header: bytes
     body: bytes
     _fields: tuple[Field, ...] | None = field(default=None, init=False, compare=False)
+    _derived: dict[Callable[..., Any], Any] | None = field(default=None, init=False, compare=False)
 
     @classmethod
     def parse(cls, raw: bytes) -> "Message":
@@ -60,6 +65,11 @@ class Message(Redacted):
     def size(self) -> int:
         """Octets, as SIZE counts them (RFC 1870)."""
         return len(self.header) + 2 + len(self.body)
+
+    @property
+    def is_sound_header(self) -> bool:
+        """Whether the header section is nothing but fields (RFC 5322 §2.2), each ended by CR LF."""
+        return _HEADER_SECTION.fullmatch(self.header) is not None
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -96,6 +106,20 @@ class Message(Redacted):
 
     def with_body(self, body: bytes) -> "Message":
         return replace(self, body=body)
+
+    def with_values(self, values: Mapping[Field, str]) -> "Message":
+        """With other values in these of its fields, each at its place; they are checked as ``prepend`` does."""
+        octets = (field_octets(f.name, values[f]) if f in values else f.raw for f in self.fields)
+        return replace(self, header=b"".join(octets))
+
+    def derived(self, work: "Callable[[Message], T]") -> T:
+        """What ``work``, a pure function, makes of this message: done once, and kept no longer than the message."""
+        if self._derived is None:
+            object.__setattr__(self, "_derived", {})
+        made = cast("dict[Callable[..., Any], Any]", self._derived)
+        if work not in made:
+            made[work] = work(self)
+        return cast("T", made[work])
 
 
 def field_octets(name: str, value: str) -> bytes:

@@ -92,9 +92,9 @@ def is_our_fault(remote: Reply) -> bool:
     return remote.code in _OUR_FAULT
 
 
-def prefixed(reply: Reply, words: str) -> Reply:
-    """The same reply with ``words`` before its text."""
-    return replace(reply, text=_one_line(f"{words} {reply.text}"))
+def with_id(reply: Reply, envelope_id: str) -> Reply:
+    """The same reply, its text followed by our id, by which the log finds the message."""
+    return replace(reply, text=f"{_one_line(reply.text)[: TEXT_LIMIT - 32]} [{envelope_id}]")
 
 
 def for_log(reply: Reply) -> str:

@@ -1,0 +1,89 @@
+"""One whole configuration at work: its settings, accounts and plugins, which stay together until their last use.
+
+The law: a transaction begins and ends in one generation. A retired generation stops its plugins once nobody
+holds a lease of it any more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from mtaframe.accounts import Accounts
+from mtaframe.delivery import Limits, Route
+from mtaframe.event import Event
+from mtaframe.lifecycle import Transport
+from mtaframe.plugins import Plugins
+from mtaframe.settings import Settings
+
+log = logging.getLogger("mtaframe.generation")
+
+
+class Lease:
+    """Keeps a generation alive for as long as somebody refers to the lease."""
+
+    __slots__ = ("_released", "generation")
+
+    def __init__(self, generation: "Generation", released: Callable[[], None]) -> None:
+        self.generation = generation
+        self._released = released
+
+    def __del__(self) -> None:
+        self._released()
+
+
+@dataclass(eq=False)
+class Generation:
+    """``number`` counts up from 1; ``transports`` are all that a route may name."""
+
+    number: int
+    settings: Settings
+    accounts: Accounts
+    plugins: Plugins
+    transports: Mapping[str, Transport]
+    hostname: str
+    default_route: Route = field(init=False)
+    _telling: set[asyncio.Task[None]] = field(default_factory=set)
+    _leases: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        route, delivery = self.settings.route, self.settings.delivery
+        self.default_route = Route(
+            next_hop=route.next_hop,
+            port=route.port,
+            transport=route.transport,
+            tls=route.tls,
+            ca_file=route.ca_file,
+            limits=Limits(delivery.connections, delivery.recipients),
+        )
+        self._idle.set()
+
+    def lease(self) -> Lease:
+        self._leases += 1
+        self._idle.clear()
+        return Lease(self, self._release)
+
+    def _release(self) -> None:
+        self._leases -= 1
+        if self._leases == 0:
+            self._idle.set()
+
+    def emit(self, event: Event) -> None:
+        """Tell every plugin's on_event, soon; the generation lives until it is told."""
+        lease = self.lease()
+
+        async def tell() -> None:
+            await lease.generation.plugins.on_event(event)
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def retire(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait until nobody uses it, then stop the plugins and do what is left to do."""
+        await self._idle.wait()
+        await self.plugins.stop()
+        if last is not None:
+            await last()
+        log.info("generation ended number=%d", self.number)

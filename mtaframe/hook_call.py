@@ -1,0 +1,235 @@
+"""One call of one plugin's hook: timed, watched, bounded, and its fault contained.
+
+The law: an exception, a late answer and a wrong answer are one thing, a fault. It is logged with the plugin's
+name, counted, and never tells what the plugin was working on.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import coroutine
+from typing import Any
+
+from mtaframe.hook_answers import WrongAnswer, check_verdict
+from mtaframe.settings import PluginSettings
+from mtaframe.verdict import Defer, Discard, Reject
+from mtaframe.watchdog import Watchdog
+
+log = logging.getLogger("mtaframe.plugins")
+
+FAULTS_IN_A_ROW = 5
+BREAKER_REST = 30.0
+"""A plugin with this many faults in a row is not called for this many seconds."""
+GRACE = 1.0
+"""Seconds that a late hook has to clean up after it was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One hook call as ``mtaframe explain`` shows it: ``answer`` is what the plugin said, or the fault's text."""
+
+    plugin: str
+    hook: str
+    subject: object
+    answer: object
+    fault: str | None
+    took: float
+
+
+@dataclass(slots=True)
+class Loaded:
+    """One plugin of a generation, with the operator's grants and what its calls have cost."""
+
+    name: str
+    instance: Any
+    grants: PluginSettings
+    calls: int = 0
+    faults: int = 0
+    seconds: float = 0.0
+    faults_in_a_row: int = 0
+    closed_until: float = 0.0
+    threads: ThreadPoolExecutor | None = None
+    hooks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One plugin's implementation of one hook; ``indices`` picks the arguments that it wants of the spec's."""
+
+    name: str
+    plugin: Loaded
+    function: Callable[..., Any]
+    indices: tuple[int, ...]
+
+
+class Fault(Exception):
+    """A plugin failed; it has been logged and counted."""
+
+
+class Caller:
+    """Calls hooks for one generation of plugins."""
+
+    __slots__ = ("_observer", "_watchdog")
+
+    def __init__(self, watchdog: Watchdog, observer: Callable[[Asked], None] | None = None) -> None:
+        self._watchdog = watchdog
+        self._observer = observer
+
+    async def answer(
+        self,
+        hook: Hook,
+        arguments: Sequence[Any],
+        subject: object = None,
+        accept: Callable[[list[Any], object], None] | None = None,
+    ) -> Any:
+        """What the plugin said: a verdict or None once ``accept`` took a changed value. Fault if it failed."""
+        plugin = hook.plugin
+        began = time.monotonic()
+        if plugin.closed_until > began:
+            raise Fault
+        answer: Any = None
+        try:
+            answer = await self._called(hook, [arguments[index] for index in hook.indices])
+            if accept is None:
+                return answer
+            said = None
+            if isinstance(answer, (Reject, Defer, Discard)):
+                check_verdict(answer, hook.name, plugin.grants)
+                said = answer
+            elif answer is not None:
+                accept(arguments, answer)  # type: ignore[arg-type]
+            plugin.faults_in_a_row = 0
+            self._observe(hook, subject, answer, None, began)
+            return said
+        except Exception as error:
+            self._observe(hook, subject, answer, fault_text(error), began)
+            self._count_fault(hook, error)
+            raise Fault from None
+        finally:
+            plugin.calls += 1
+            plugin.seconds += time.monotonic() - began
+
+    async def _called(self, hook: Hook, arguments: list[Any]) -> Any:
+        plugin = hook.plugin
+        if plugin.threads is not None:
+            loop = asyncio.get_running_loop()
+            future = loop.run_in_executor(plugin.threads, _in_thread, hook.function, arguments)
+            return await asyncio.wait_for(future, plugin.grants.budget)
+        watchdog = self._watchdog
+        watchdog.since = time.monotonic()
+        watchdog.running = plugin.name
+        try:
+            answer = hook.function(*arguments)
+            if not inspect.iscoroutine(answer):
+                return answer
+            try:
+                first = answer.send(None)
+            except StopIteration as end:
+                return end.value
+        finally:
+            watchdog.running = None
+        return await _finish(answer, first, plugin, watchdog)
+
+    def _observe(self, hook: Hook, subject: object, answer: object, fault: str | None, began: float) -> None:
+        if self._observer is not None:
+            took = time.monotonic() - began
+            self._observer(Asked(hook.plugin.name, hook.name, subject, answer, fault, took))
+
+    def _count_fault(self, hook: Hook, error: Exception) -> None:
+        plugin = hook.plugin
+        log_fault(plugin.name, hook.name, error)
+        plugin.faults += 1
+        plugin.faults_in_a_row += 1
+        if plugin.faults_in_a_row >= FAULTS_IN_A_ROW:
+            plugin.closed_until = time.monotonic() + BREAKER_REST
+            plugin.faults_in_a_row = FAULTS_IN_A_ROW - 1
+            log.error("plugin rests after faults plugin=%s seconds=%g", plugin.name, BREAKER_REST)
+
+
+async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded, watchdog: Watchdog) -> Any:
+    """The rest of a hook that suspended: only now it costs a timer. A late one is cancelled, then given up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    late: list[asyncio.TimerHandle] = []
+
+    def cancel() -> None:
+        late.append(loop.call_later(GRACE, task.cancel))
+        task.cancel()
+
+    timer = loop.call_later(plugin.grants.budget, cancel)
+    try:
+        return await _resumed(pending, first, plugin.name, watchdog, late)
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        raise TimeoutError("late") from None
+    finally:
+        timer.cancel()
+        for handle in late:
+            handle.cancel()
+            while task.cancelling() and task.uncancel():
+                pass
+
+
+@coroutine
+def _resumed(
+    pending: Coroutine[Any, Any, Any], waits_for: Any, name: str, watchdog: Watchdog, late: list[Any]
+) -> Generator[Any, Any, Any]:
+    """Steps a coroutine from inside the task that began it, and says whose code has the loop meanwhile."""
+    cancelled_late = False
+    while True:
+        sent: Any = None
+        thrown: BaseException | None = None
+        try:
+            sent = yield waits_for
+        except BaseException as error:
+            thrown = error
+        if thrown is not None and late and cancelled_late:
+            _abandon(pending)
+            raise TimeoutError("late, and did not end when cancelled")
+        cancelled_late = bool(late)
+        watchdog.since = time.monotonic()
+        watchdog.running = name
+        try:
+            waits_for = pending.throw(thrown) if thrown is not None else pending.send(sent)
+        except StopIteration as end:
+            if late:
+                raise TimeoutError("late") from None
+            return end.value
+        finally:
+            watchdog.running = None
+
+
+def _abandon(pending: Coroutine[Any, Any, Any]) -> None:
+    try:
+        pending.close()
+    except BaseException as error:  # whatever it does now, it is out
+        log.debug("a hook resisted its end: %s", type(error).__name__)
+
+
+def _in_thread(function: Callable[..., Any], arguments: list[Any]) -> Any:
+    answer = function(*arguments)
+    if inspect.iscoroutine(answer):
+        return asyncio.run(answer)
+    return answer
+
+
+def fault_text(error: Exception) -> str:
+    """What may be logged of a fault: our own words in full, of a foreign exception its type and place only."""
+    if isinstance(error, WrongAnswer):
+        return f"wrong answer: {error}"
+    if isinstance(error, TimeoutError):
+        return "late answer"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
+def log_fault(plugin: str, hook: str, error: Exception) -> None:
+    log.error("plugin fault plugin=%s hook=%s fault=%s", plugin, hook, fault_text(error))

@@ -1,0 +1,77 @@
+"""How log lines look: one line per event, the same keys in the same order, and never an address."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from mtaframe.address import Address
+from mtaframe.settings import LogSettings
+
+_PAIR = re.compile(r" (\w+)=(\S*)")
+
+
+class Lines(logging.Formatter):
+    """``LEVEL event key=value …``; the journal adds the time, a terminal gets it from us."""
+
+    def __init__(self, with_time: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s" if with_time else "%(levelname)s %(message)s")
+
+    def formatException(self, ei: Any) -> str:
+        """Type and place of an exception, without its text: that may hold what a message holds."""
+        kind, _, tb = ei
+        while tb is not None and tb.tb_next is not None:
+            tb = tb.tb_next
+        place = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}" if tb else "?"
+        return f"exception={getattr(kind, '__name__', kind)} at={place}"
+
+
+class Json(Lines):
+    """The same as one JSON object a line, the keys of the text as its keys."""
+
+    def __init__(self) -> None:
+        super().__init__(with_time=False)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        pairs = dict(_PAIR.findall(text))
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), "event": _PAIR.split(text)[0], **pairs}
+        if record.exc_info:
+            line["fault"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class RecipientTag:
+    """What a log line shows of a recipient: nothing, the domain, or a tag whose key changes every day."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._day = ""
+        self._key = b""
+
+    def __call__(self, address: Address, now: datetime) -> str:
+        if self._mode == "domain":
+            return address.domain
+        if self._mode == "none":
+            return "-"
+        if (day := now.date().isoformat()) != self._day:
+            self._day, self._key = day, os.urandom(32)
+        mailbox = address.mailbox.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(mailbox, key=self._key, digest_size=6).hexdigest()
+
+
+def set_up(settings: LogSettings) -> None:
+    """Send the log of ``mtaframe`` and whatever else the process logs to stderr, in our lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if settings.format == "json" else Lines(with_time=sys.stderr.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("mtaframe").setLevel(settings.level.upper())
+    for name in ("mail", "mail.log", "mail.debug", "dkimpy", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

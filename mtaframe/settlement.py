@@ -1,0 +1,53 @@
+"""One reply for several recipients: the table of docs/replies.md for clients that get a single answer.
+
+The law: 250 only if nobody is left who could still be served by another try, and whoever failed is reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mtaframe.delivery import Outcome, Result
+from mtaframe.reply import Reply, with_id
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """``reply`` holds once a DSN for the recipients at ``report`` (by index) has been taken care of."""
+
+    reply: Reply
+    report: tuple[int, ...] = ()
+
+
+def settlement(results: Sequence[Result], envelope_id: str, given_up: bool = False) -> Settlement:
+    """What the client is told. ``given_up``: some of these outcomes stay mixed since ``give_up`` ago or longer."""
+    delivered = [r for r in results if r.outcome in (Outcome.DELIVERED, Outcome.DISCARDED)]
+    failed = [r for r in results if r.outcome is Outcome.FAILED]
+    deferred = [r for r in results if r.outcome is Outcome.DEFERRED]
+    if deferred and not given_up:
+        return Settlement(_not_now(results, deferred))
+    rest = tuple(index for index, result in enumerate(results) if result not in delivered)
+    if delivered:
+        return Settlement(with_id(_positive(delivered), envelope_id), rest)
+    if deferred:
+        return Settlement(Reply(554, "5.4.7", "given up after too long a time"))
+    return Settlement(_alike(failed) or Reply(554, "5.0.0", "failed for all recipients, for different reasons"))
+
+
+def _not_now(results: Sequence[Result], deferred: Sequence[Result]) -> Reply:
+    if len(deferred) == len(results) and (reply := _alike(deferred)) is not None:
+        return reply
+    text = f"{len(deferred)} of {len(results)} recipients not done yet: {deferred[0].reply.text}"
+    return Reply(451, deferred[0].reply.status or "4.0.0", text)
+
+
+def _positive(delivered: Sequence[Result]) -> Reply:
+    first = delivered[0].reply
+    if len(delivered) == 1 or all(r.reply == first for r in delivered):
+        return Reply(250, first.status or "2.0.0", first.text)
+    return Reply(250, "2.0.0", f"delivered to {len(delivered)} recipients")
+
+
+def _alike(results: Sequence[Result]) -> Reply | None:
+    first = results[0].reply
+    same = all((r.reply.code, r.reply.status) == (first.code, first.status) for r in results)
+    return first if same else None

@@ -1,0 +1,35 @@
+"""The trace that a message carries: our Received field on top, and the check for loops (RFC 5321 §4.4, §6.3)."""
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+
+from mtaframe.envelope import Envelope
+from mtaframe.message import Message
+
+HOPS_LIMIT = 50
+"""Received fields after which a message is in a loop."""
+
+_NO_ATOM = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+
+
+def received(envelope: Envelope, hostname: str) -> str:
+    """The value of our Received field. It names no recipient: a "for" clause would tell one of another."""
+    session = envelope.session
+    client = f" ([{'IPv6:' if ':' in session.client else ''}{session.client}])" if session.client else ""
+    ehlo = _NO_ATOM.sub("?", session.ehlo)[:255] or "unknown"
+    tls = f" ({session.tls})" if session.tls else ""
+    return (
+        f"from {ehlo}{client}\r\n by {hostname} (mtaframe) with {session.protocol}{tls} id {envelope.id};"
+        f"\r\n {date(envelope.received_at)}"
+    )
+
+
+def hops(message: Message) -> int:
+    """How many servers have passed the message on."""
+    return len(message.all("Received"))
+
+
+def date(at: datetime) -> str:
+    """A date-time as RFC 5322 §3.3 writes it, in UTC."""
+    return format_datetime(at)
