@@ -29,10 +29,20 @@ def _quantity(value: object, units: dict[str, float] | dict[str, int], help_text
     return float(found[1]) * units[found[2]]
 
 
+def _written(value: float, units: dict[str, float] | dict[str, int], gap: str) -> str:
+    """With the largest unit that gives a whole number; never in exponent form, which could not be read again."""
+    for unit, worth in sorted(units.items(), key=lambda entry: -entry[1]):
+        count = value / worth
+        if count >= 1 and count == int(count):
+            return f"{int(count)}{gap}{unit}"
+    smallest = min(units, key=units.__getitem__)
+    return f"{value / units[smallest]:.6f}".rstrip("0").rstrip(".") + gap + smallest
+
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds),
-    PlainSerializer(lambda value: f"{value:g}s"),
+    PlainSerializer(lambda value: None if value is None else _written(value, _UNITS_OF_TIME, "")),
     WithJsonSchema({"type": "string", "examples": ["10s", "5m", "4d"]}),
 ]
 """Seconds; written as "10s", "5m", "2h", "4d"."""
@@ -40,7 +50,7 @@ Duration = Annotated[
 Size = Annotated[
     int,
     BeforeValidator(octets),
-    PlainSerializer(lambda value: f"{value} B"),
+    PlainSerializer(lambda value: None if value is None else _written(value, _UNITS_OF_SIZE, " ")),
     WithJsonSchema({"type": "string", "examples": ["25 MB", "64 KiB"]}),
 ]
 """Octets; written as "25 MB", "64 KiB"."""

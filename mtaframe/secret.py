@@ -1,20 +1,25 @@
-"""A secret in the configuration: in clear, ``{ file = "…" }`` or ``{ env = "…" }``. It never prints itself."""
+"""A secret in the configuration: in clear, ``{ file = "…" }`` or ``{ env = "…" }``. It never prints itself.
+
+A relative path starts at the folder of the configuration.
+"""
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, SecretStr, WithJsonSchema
+from pydantic import BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
 
 
-def _revealed(value: object) -> object:
+def _revealed(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, dict):
         return value
     if set(value) == {"file"}:
         try:
-            return Path(str(value["file"])).read_text().rstrip("\r\n")
+            return Path((info.context or {}).get("folder", ""), str(value["file"])).read_text().rstrip("\r\n")
         except OSError as error:
             raise ValueError(f"the secret's file can't be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError("the secret's file is not UTF-8 text") from None
     if set(value) == {"env"}:
         try:
             return os.environ[str(value["env"])]

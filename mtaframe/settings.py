@@ -1,14 +1,76 @@
-"""The keys of ``conf/mtaframe.toml``. Each has a description: the shipped file, the schema and the docs show it."""
+"""The keys of ``conf/mtaframe.toml`` and ``conf/accounts.toml``; the shipped files, the schema and the docs show each.
+
+A model holds what one table can know of itself; what needs two tables or two files is in ``consistency``.
+"""
 
 import ipaddress
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mtaframe.delivery import Tls
 from mtaframe.quantity import Duration, Size
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+"""Names of listeners, accounts and streams: they stand in logs, events and keys as they are."""
+
+_DOMAIN = re.compile(r"(?:[\w](?:[\w-]*[\w])?\.)*[\w](?:[\w-]*[\w])?", re.ASCII)
+_ENDPOINT = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
+
+
+def _network(value: object) -> object:
+    try:
+        whole = ipaddress.ip_network(str(value), strict=False)
+    except ValueError:
+        raise ValueError('a network is written as "10.0.0.0/8", "::1" or "2001:db8::/32"') from None
+    if ipaddress.ip_address(str(value).partition("/")[0]) != whole.network_address:
+        raise ValueError(f'the address is not the first of its network: write "{whole}"')
+    return whole
+
+
+Network = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    BeforeValidator(_network),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.0/8", "::1"]}),
+]
+
+
+def _domain(text: str) -> str:
+    if not _DOMAIN.fullmatch(text.rstrip(".")):
+        raise ValueError('a domain is written as "example.com" (the xn-- form of others than ASCII)')
+    return text.rstrip(".").lower()
+
+
+def _domain_or_subdomains(text: str) -> str:
+    return f".{_domain(text[1:])}" if text.startswith(".") else _domain(text)
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+"""In lower case, without a final dot."""
+
+Domains = Annotated[str, AfterValidator(_domain_or_subdomains)]
+"""A domain, or ``.example.com`` for all that end so."""
+
+
+def _from_folder(text: str, info: ValidationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder, text)) if folder else text
+
+
+FilePath = Annotated[str, AfterValidator(_from_folder)]
+"""A file. A relative path starts at the folder of the configuration, wherever the process was started."""
 
 
 class Model(BaseModel):
@@ -42,18 +104,31 @@ def _endpoint(text: str) -> Endpoint:
     endpoint = Endpoint(text)
     if endpoint.path is None:
         try:
-            ipaddress.ip_address(endpoint.host)
-            if not 0 <= endpoint.port <= 65535:
+            if not _ENDPOINT.fullmatch(text) or endpoint.port > 65535:
                 raise ValueError
+            ipaddress.ip_address(endpoint.host)
         except ValueError:
             raise ValueError('write "127.0.0.1:2525", "[::1]:2525" or "/run/mtaframe/lmtp.sock"') from None
     return endpoint
 
 
+def _server(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if not _ENDPOINT.fullmatch(text):
+            raise ValueError('a name server is written as "127.0.0.1", "127.0.0.1:5353" or "[::1]:5353"') from None
+    return text
+
+
+def _own_name(text: str) -> str:
+    return text if text == "auto" else _domain(text)
+
+
 class ListenerSettings(Model):
     """Where clients connect, and what holds for them."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Its name in logs and errors.")
+    name: str = Field(pattern=NAME, description="Its name in logs and errors.")
     kind: Literal["mta", "application", "lmtp"] = Field(
         description="mta: an upstream with a queue, by SMTP. application: programs that submit, by SMTP. lmtp: an "
         "upstream with a queue, by LMTP (the best door for Postfix and Exim)."
@@ -66,19 +141,22 @@ class ListenerSettings(Model):
         description="Networks whose clients may relay without AUTH. Unix sockets always are.",
     )
     account: str | None = Field(default=None, description="The account of trusted clients that no other rule names.")
-    relay_domains: tuple[str, ...] = Field(
+    relay_domains: tuple[Domain, ...] = Field(
         default=(), description="Recipient domains that anybody may send to. All else from strangers is refused."
     )
     tls: Literal["off", "starttls", "implicit"] = Field(default="off", description="How TLS is offered.")
-    certificate: str | None = Field(default=None, description="PEM file with the certificate chain.")
-    key: str | None = Field(default=None, description="PEM file with the private key.")
+    certificate: FilePath | None = Field(
+        default=None, description="PEM file with the certificate chain; a relative path starts at the folder."
+    )
+    key: FilePath | None = Field(default=None, description="PEM file with the private key.")
     auth: bool = Field(default=True, description="Offer AUTH PLAIN and LOGIN (over TLS only).")
     auth_without_tls: bool = Field(default=False, description="Offer AUTH in clear too: passwords can be read.")
     patience: Duration | None = Field(
         default=None,
+        gt=0,
         description="How long a client waits for its answer. Default: 280s; 25s for application.",
     )
-    max_size: Size = Field(default=25_000_000, description="The largest message.")
+    max_size: Size = Field(default=25_000_000, gt=0, description="The largest message.")
     max_recipients: int = Field(default=1000, ge=1, description="Recipients per transaction.")
     max_connections: int = Field(default=1000, ge=1, description="Connections at once; more get 421.")
     idle_timeout: Duration = Field(default=300.0, description="How long a client may be silent.")
@@ -108,16 +186,19 @@ class RouteSettings(Model):
     )
     port: int = Field(default=25, ge=1, le=65535, description="The next hop's port.")
     tls: Tls = Field(default=Tls.OPPORTUNISTIC, description="off, opportunistic, required or verified.")
-    ca_file: str | None = Field(default=None, description="PEM file of authorities to trust instead of the system's.")
+    ca_file: FilePath | None = Field(
+        default=None, description="PEM file of authorities to trust instead of the system's."
+    )
 
 
 class DeliverySettings(Model):
     """How mail goes out by SMTP and LMTP."""
 
-    connect_timeout: Duration = Field(default=10.0, description="For one TCP connection.")
-    command_timeout: Duration = Field(default=60.0, description="For the answer to one command.")
+    connect_timeout: Duration = Field(default=10.0, gt=0, description="For one TCP connection.")
+    command_timeout: Duration = Field(default=60.0, gt=0, description="For the answer to one command.")
     dot_timeout: Duration = Field(
         default=600.0,
+        gt=0,
         description="For the answer to the final dot (RFC 5321 §4.5.3.2.6: ten minutes).",
     )
     idle_timeout: Duration = Field(default=15.0, description="How long an unused connection is kept.")
@@ -125,14 +206,16 @@ class DeliverySettings(Model):
     connections: int = Field(default=20, ge=1, description="Connections per next hop and source.")
     recipients: int = Field(default=100, ge=1, description="Recipients per outgoing transaction.")
     ipv6: bool = Field(default=True, description="Whether IPv6 addresses are tried.")
-    tls: dict[str, Tls] = Field(default={}, description="TLS by recipient domain, over what the route says.")
+    tls: dict[Domain, Tls] = Field(default={}, description="TLS by recipient domain, over what the route says.")
 
 
 class DnsSettings(Model):
     """Which name servers are asked."""
 
-    servers: tuple[str, ...] = Field(default=(), description='"127.0.0.1" or "127.0.0.1:5353"; empty: the system\'s.')
-    timeout: Duration = Field(default=5.0, description="For one question, all tries together.")
+    servers: tuple[Annotated[str, AfterValidator(_server)], ...] = Field(
+        default=(), description='"127.0.0.1" or "127.0.0.1:5353"; empty: the system\'s.'
+    )
+    timeout: Duration = Field(default=5.0, gt=0, description="For one question, all tries together.")
 
 
 class LogSettings(Model):
@@ -152,7 +235,7 @@ class PluginSettings(Model):
         default="defer",
         description="After an exception, a late or a wrong answer: defer the message, or go on without.",
     )
-    budget: Duration = Field(default=10.0, description="The longest that one hook call may take.")
+    budget: Duration = Field(default=10.0, gt=0, description="The longest that one hook call may take.")
     blocking: bool = Field(default=False, description="Run its hooks in threads, for they block.")
     allow_discard: bool = Field(default=False, description="Let it say 250 to mail that goes nowhere.")
 
@@ -160,7 +243,9 @@ class PluginSettings(Model):
 class Settings(Model):
     """``conf/mtaframe.toml``."""
 
-    hostname: str = Field(default="auto", description='Our name in EHLO and Received; "auto" is the host\'s own.')
+    hostname: Annotated[str, AfterValidator(_own_name)] = Field(
+        default="auto", description='Our name in EHLO and Received; "auto" is the host\'s own.'
+    )
     plugins: tuple[str, ...] = Field(default=(), description="The plugins to load, in the order they are asked.")
     control: str = Field(
         default="auto",
@@ -178,17 +263,41 @@ class Settings(Model):
     listener: tuple[ListenerSettings, ...] = Field(default=(), description="Where clients connect.")
     plugin: dict[str, PluginSettings] = Field(default={}, description="What the operator grants each plugin.")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Settings":
-        names = [listener.name for listener in self.listener]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f'two listeners are named "{name}"')
-        for name in self.plugins:
-            if self.plugins.count(name) > 1:
-                raise ValueError(f'the plugin "{name}" is listed twice')
-        return self
-
     def grants(self, plugin: str) -> PluginSettings:
         """The operator's settings for a plugin, or the defaults."""
         return self.plugin.get(plugin, PluginSettings())
+
+
+def _argon2_hash(text: str) -> str:
+    if not _ARGON2.fullmatch(text):
+        raise ValueError("not an argon2id hash: run `mtaframe account hash` and write what it prints")
+    return text
+
+
+class CredentialSettings(Model):
+    """A user name and the hash of its password: ``[[account.credential]]``."""
+
+    user: str = Field(min_length=1, description="The name for AUTH; no two credentials share one.")
+    hash: Annotated[str, AfterValidator(_argon2_hash)] = Field(
+        description="What `mtaframe account hash` printed for the password."
+    )
+
+
+class AccountSettings(Model):
+    """Who submits mail: ``[[account]]``."""
+
+    name: str = Field(pattern=NAME, description="Its name in logs, events and limits.")
+    parent: str | None = Field(default=None, description="The account that this one belongs to.")
+    domains: tuple[Domains, ...] = Field(
+        default=(), description='Domains that are its own: "example.com", or ".example.com" for all below it.'
+    )
+    streams: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field(
+        default=(), description="Kinds of mail that it keeps apart, such as receipts and newsletters."
+    )
+    credential: tuple[CredentialSettings, ...] = Field(default=(), description="Who may log in for it.")
+
+
+class AccountsSettings(Model):
+    """``conf/accounts.toml``."""
+
+    account: tuple[AccountSettings, ...] = Field(default=(), description="Who submits mail.")

@@ -1,0 +1,170 @@
+"""What no single table of the configuration can know: names that must exist, must be unique, must fit each other.
+
+Findings are places in ``conf/mtaframe.toml`` or ``conf/accounts.toml``; only the check of certificates reads files.
+"""
+
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+
+from mtaframe.explanation import Finding, guess
+from mtaframe.settings import AccountsSettings, Endpoint, ListenerSettings, Settings
+from mtaframe.toml_position import Path
+
+
+def of_settings(settings: Settings) -> list[Finding]:
+    """What is wrong or risky in ``conf/mtaframe.toml`` taken by itself."""
+    return [
+        *_repeated(
+            ((("listener", i, "name"), listener.name) for i, listener in enumerate(settings.listener)),
+            'another listener is named "{}" already',
+        ),
+        *_repeated(
+            ((("plugins", i), name) for i, name in enumerate(settings.plugins)), 'the plugin "{}" is listed already'
+        ),
+        *_addresses(settings),
+        *_route(settings),
+        *_tls_files(settings),
+        *_grants(settings),
+        *_open_doors(settings),
+    ]
+
+
+def of_accounts(accounts: AccountsSettings) -> list[Finding]:
+    """What is wrong in ``conf/accounts.toml`` taken by itself."""
+    listed = list(enumerate(accounts.account))
+    return [
+        *_repeated(((("account", i, "name"), a.name) for i, a in listed), 'another account is named "{}" already'),
+        *_repeated(
+            ((("account", i, "credential", j, "user"), c.user) for i, a in listed for j, c in enumerate(a.credential)),
+            "another credential has this user name already",
+        ),
+        *_repeated(
+            ((("account", i, "domains", j), domain) for i, a in listed for j, domain in enumerate(a.domains)),
+            'the domain "{}" is in this file already',
+        ),
+        *_parents(accounts),
+    ]
+
+
+def between(settings: Settings, accounts: AccountsSettings) -> list[Finding]:
+    """Places in ``conf/mtaframe.toml`` that name an account which does not exist."""
+    names = {account.name for account in accounts.account}
+    return [
+        Finding(("listener", i, "account"), f'there is no account "{name}"{guess(name, names)}')
+        for i, listener in enumerate(settings.listener)
+        if (name := listener.account) is not None and name not in names
+    ]
+
+
+def with_transports(settings: Settings, transports: Mapping[str, bool]) -> list[Finding]:
+    """Whether the default route's transport exists, and may be used: each name says whether it is test_only."""
+    name, place = settings.route.transport, ("route", "transport")
+    if name not in transports:
+        offer = guess(name, transports) or "; is the plugin that offers it listed?"
+        return [Finding(place, f'there is no transport "{name}"{offer}')]
+    reachable = [listener.name for listener in settings.listener if not _is_local(listener)]
+    if transports[name] and reachable:
+        return [
+            Finding(
+                place,
+                f'the transport "{name}" keeps mail on this machine and is for trials only, but the listener '
+                f'"{reachable[0]}" can be reached from elsewhere',
+            )
+        ]
+    return []
+
+
+def _repeated(entries: Iterable[tuple[Path, str]], text: str) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for path, value in entries:
+        if value in seen:
+            yield Finding(path, text.format(value))
+        seen.add(value)
+
+
+def _is_local(listener: ListenerSettings) -> bool:
+    return all(Endpoint(address).is_local for address in listener.addresses)
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    if not settings.listener:
+        yield Finding(("listener",), "there is no listener: nobody can send mail here", "warning")
+    for i, listener in enumerate(settings.listener):
+        earlier = {a: other.name for other in settings.listener[:i] for a in other.addresses}
+        for j, address in enumerate(listener.addresses):
+            if address in earlier and not str(address).endswith(":0"):
+                yield Finding(("listener", i, "addresses", j), f'the listener "{earlier[address]}" has this address')
+
+
+def _route(settings: Settings) -> Iterator[Finding]:
+    if settings.route.transport == "lmtp" and settings.route.next_hop is None:
+        yield Finding(("route", "transport"), 'LMTP needs "next_hop": no MX record leads to an LMTP server')
+
+
+def _tls_files(settings: Settings) -> Iterator[Finding]:
+    for i, listener in enumerate(settings.listener):
+        if listener.tls != "off" and listener.certificate and listener.key:
+            yield from _certificate(("listener", i), listener.certificate, listener.key)
+    if (file := settings.route.ca_file) and (trouble := _unreadable(file)):
+        yield Finding(("route", "ca_file"), trouble)
+
+
+def _certificate(place: Path, certificate: str, key: str) -> Iterator[Finding]:
+    unreadable = [
+        Finding((*place, name), trouble)
+        for name, file in (("certificate", certificate), ("key", key))
+        if (trouble := _unreadable(file))
+    ]
+    yield from unreadable
+    if unreadable:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError):
+        yield Finding((*place, "certificate"), "certificate and key are not PEM, or do not belong together")
+
+
+def _unreadable(file: str) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        return f"the file can't be read: {error.strerror}"
+    return None
+
+
+def _grants(settings: Settings) -> Iterator[Finding]:
+    for name, grants in settings.plugin.items():
+        place = ("plugin", name)
+        if name not in settings.plugins:
+            text = f'the plugin "{name}" is not listed in "plugins"{guess(name, settings.plugins)}'
+            yield Finding(place, text, "warning")
+            continue
+        if grants.on_fault == "skip":
+            yield Finding((*place, "on_fault"), "a fault in this plugin lets mail pass without it", "warning")
+        if grants.allow_discard:
+            yield Finding((*place, "allow_discard"), "this plugin may say 250 to mail that goes nowhere", "warning")
+
+
+def _open_doors(settings: Settings) -> Iterator[Finding]:
+    for i, listener in enumerate(settings.listener):
+        for j, network in enumerate(listener.trusted):
+            if network.prefixlen == 0:
+                yield Finding(("listener", i, "trusted", j), "everybody may relay through this listener", "warning")
+        if listener.auth and listener.auth_without_tls and not _is_local(listener):
+            yield Finding(("listener", i, "auth_without_tls"), "passwords travel in clear", "warning")
+
+
+def _parents(accounts: AccountsSettings) -> Iterator[Finding]:
+    parents = {account.name: account.parent for account in accounts.account}
+    for i, account in enumerate(accounts.account):
+        place = ("account", i, "parent")
+        if account.parent is not None and account.parent not in parents:
+            yield Finding(place, f'there is no account "{account.parent}"{guess(account.parent, parents)}')
+            continue
+        above, steps = account.parent, 0
+        while above is not None and above != account.name and steps <= len(parents):
+            above, steps = parents.get(above), steps + 1
+        if above == account.name:
+            yield Finding(place, "the account is its own parent, by way of this one")
