@@ -1,0 +1,130 @@
+"""``mtaframe setup`` shows before it writes, and Postfix's files come back octet by octet."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
+from mtaframe.cli.setup import PRESETS, setup
+from tests.conftest import ROOT, Program
+
+MAIN = """\
+# an operator's own file
+myhostname = mail.example.com
+default_transport = smtp:[relay.example.net],
+ # a remark in between
+
+    smtp:[other.example.net]
+smtpd_banner = $myhostname ESMTP
+"""
+MASTER = "smtp inet n - y - - smtpd\n  -o syslog_name=ours\n"
+
+
+@pytest.fixture
+def postfix_directory(tmp_path: Path) -> Path:
+    (tmp_path / "main.cf").write_text(MAIN)
+    (tmp_path / "master.cf").write_text(MASTER)
+    return tmp_path
+
+
+@pytest.fixture
+def postconf(program: Program, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real postconf, on the path."""
+    path = program("postconf")
+    monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(path.parents[1] / "lib" / "postfix"))
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(setup, [str(argument) for argument in arguments])
+
+
+def fit(directory: Path, *arguments: str) -> Result:
+    return run("postfix", "--config-directory", directory, *arguments)
+
+
+def test_a_dry_run_shows_the_difference_and_writes_nothing(postfix_directory: Path) -> None:
+    result = fit(postfix_directory)
+    assert result.exit_code == 0
+    assert "+default_transport = mtaframe:inet:127.0.0.1:2424" in result.stdout
+    assert "-default_transport = smtp:[relay.example.net]," in result.stdout
+    assert "--apply" in result.stderr
+    assert (postfix_directory / "main.cf").read_text() == MAIN
+    assert (postfix_directory / "master.cf").read_text() == MASTER
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_postfix_itself_takes_what_is_written(postfix_directory: Path, postconf: Path, chain: str) -> None:
+    assert fit(postfix_directory, "--chain", chain, "--apply").exit_code == 0
+    os.utime(postfix_directory / "main.cf", (0, 0))  # or postconf waits two seconds for it to settle
+    for what in ("-n", "-M"):
+        ran = subprocess.run([postconf, "-c", postfix_directory, what], capture_output=True, text=True, check=True)
+        assert not [line for line in ran.stderr.splitlines() if "compatibility" not in line.lower()]
+    assert ("mtaframe unix" if chain == "behind" else "127.0.0.1:10026 inet") in " ".join(ran.stdout.split())
+
+
+def test_what_postfix_would_refuse_is_not_written(postfix_directory: Path, postconf: Path) -> None:
+    (postfix_directory / "master.cf").write_text("smtp inet n\n")
+    result = fit(postfix_directory, "--apply")
+    assert result.exit_code == 1
+    assert "Postfix does not take it" in result.output
+    assert (postfix_directory / "main.cf").read_text() == MAIN
+
+
+def test_undo_brings_back_every_octet_and_keeps_what_others_changed(postfix_directory: Path) -> None:
+    main = postfix_directory / "main.cf"
+    main.chmod(0o640)
+    fit(postfix_directory, "--apply")
+    assert main.stat().st_mode & 0o777 == 0o640
+    main.write_text(main.read_text() + "mynetworks = 127.0.0.0/8\n")
+    fit(postfix_directory, "--undo", "--apply")
+    assert main.read_text() == MAIN + "mynetworks = 127.0.0.0/8\n"
+    assert (postfix_directory / "master.cf").read_text() == MASTER
+    assert fit(postfix_directory, "--undo", "--apply").output == "nothing to change\n"
+
+
+def test_another_chain_takes_the_place_of_the_first(postfix_directory: Path) -> None:
+    fit(postfix_directory, "--apply")
+    assert fit(postfix_directory, "--apply").output == "nothing to change\n"
+    fit(postfix_directory, "--chain", "front", "--apply")
+    assert "mtaframe:inet" not in (postfix_directory / "main.cf").read_text()
+    assert "\nmtaframe unix" not in (postfix_directory / "master.cf").read_text()
+
+
+def test_a_service_of_the_same_name_is_left_alone(postfix_directory: Path) -> None:
+    (postfix_directory / "master.cf").write_text(MASTER + "mtaframe   unix - - n - - smtp\n")
+    result = fit(postfix_directory, "--apply")
+    assert result.exit_code == 1
+    assert 'already has a service "mtaframe"' in result.output
+
+
+@pytest.mark.parametrize("endpoint", ["mtaframe.example.com", "127.0.0.1", "127.0.0.1:70000"])
+def test_an_endpoint_that_is_none_is_refused(postfix_directory: Path, endpoint: str) -> None:
+    assert fit(postfix_directory, "--endpoint", endpoint).exit_code == 1
+
+
+LINES = st.sampled_from(
+    ["a = b", "default_transport = smtp", "  continued", "# remark", "", " # odd", "x\r", "\x85y = z"]
+)
+
+
+@given(lines=st.lists(LINES), final=st.sampled_from(["", "\n"]), chain=st.sampled_from(CHAINS))
+def test_taking_out_is_exact_for_any_text(lines: list[str], final: str, chain: str) -> None:
+    text = "\n".join(lines) + final
+    files = Files(text, text)
+    assert undone(applied(files, chain, ENDPOINTS[chain])) == files
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_the_shipped_snippets_are_what_setup_writes(chain: str) -> None:
+    files = applied(Files("", ""), chain, ENDPOINTS[chain])
+    directory = ROOT / "contrib" / "postfix" / PRESETS[chain]
+    for name, text in (("main.cf", files.main), ("master.cf", files.master)):
+        path = directory / name
+        assert (path.read_text() if path.exists() else "") == text, f"{path} must read:\n{text}"
