@@ -16,6 +16,7 @@ from mtaframe.testing.builders import (
 )
 from mtaframe.testing.certificates import Authority, authority, self_signed, server_context
 from mtaframe.testing.clock import VirtualClock
+from mtaframe.testing.dns import ScriptedDns
 from mtaframe.testing.mta import RecordingMta
 from mtaframe.testing.mx import ScriptedMx
 from mtaframe.testing.script import DROP, HANG, RESET, MxSession, Received
@@ -28,6 +29,7 @@ __all__ = [
     "MxSession",
     "Received",
     "RecordingMta",
+    "ScriptedDns",
     "ScriptedMx",
     "VirtualClock",
     "account",
