@@ -1,0 +1,133 @@
+"""Builds a generation from the folder ``conf/``: configuration, plugins with their view of the core, transports."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from mtaframe.account import Account
+from mtaframe.accounts import Accounts
+from mtaframe.config import ConfigError, Configuration, Fault, cross_faults, load, snapshot
+from mtaframe.delivery import Result
+from mtaframe.envelope import Envelope, Session
+from mtaframe.event import Event
+from mtaframe.generation import Generation
+from mtaframe.hook_call import Asked
+from mtaframe.lifecycle import Clock, Resolver
+from mtaframe.message import Message
+from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
+from mtaframe.question import Question
+from mtaframe.reception import Reception
+from mtaframe.resolver import DnsResolver
+from mtaframe.settings import DeliverySettings, DnsSettings, Settings
+from mtaframe.smtp_client import SmtpClient
+from mtaframe.watchdog import Watchdog
+
+T = TypeVar("T")
+
+
+class Facade:
+    """What the plugins of one generation may ask of the core (``mtaframe.Mta``)."""
+
+    def __init__(self, hostname: str, clock: Clock, resolver: Resolver, accounts: Mapping[str, Account]) -> None:
+        self.hostname = hostname
+        self.clock = clock
+        self.resolver = resolver
+        self.accounts = accounts
+        self.generation: Generation | None = None
+        self.reception: Reception | None = None
+
+    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+        generation, reception = self._running()
+        return await reception.submit(generation.lease(), session, envelope, message)
+
+    def emit(self, event: Event) -> None:
+        self._running()[0].emit(event)
+
+    async def ask(self, question: Question[T]) -> T:
+        return await self._running()[0].plugins.ask(question)
+
+    def _running(self) -> tuple[Generation, Reception]:
+        if self.generation is None or self.reception is None:
+            raise RuntimeError("the core does not run yet: ask it from a hook, or after start()")
+        return self.generation, self.reception
+
+
+def plugin_configs(names: Sequence[str]) -> Mapping[str, type[BaseModel] | str]:
+    """For each installed plugin the model of its file; for a listed one that can't be had, why."""
+    offered = installed()
+    found: dict[str, type[BaseModel] | str] = {}
+    for name in dict.fromkeys((*names, *offered)):
+        if name not in offered:
+            continue
+        try:
+            found[name] = config_class(plugin_class(name)) if name in names else BaseModel
+        except PluginError as error:
+            found[name] = str(error)
+    return found
+
+
+def read(folder: Path) -> Configuration:
+    """The configuration of a folder. ConfigError has all its faults."""
+    return load(snapshot(folder), plugin_configs)
+
+
+class Outbound:
+    """The resolver and the client with its connections: they outlive a generation if their settings stay."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.hostname = own_name(settings)
+        self.dns: DnsSettings = settings.dns
+        self.delivery: DeliverySettings = settings.delivery
+        self.resolver = DnsResolver(settings.dns, clock)
+        self.client = SmtpClient(self.hostname, self.resolver, clock, settings.delivery)
+
+    def fits(self, settings: Settings) -> bool:
+        return (self.hostname, self.dns, self.delivery) == (own_name(settings), settings.dns, settings.delivery)
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.resolver.close()
+
+
+async def built(
+    configuration: Configuration,
+    number: int,
+    outbound: Outbound,
+    clock: Clock,
+    reception: Reception | None,
+    watchdog: Watchdog | None = None,
+    observer: Callable[[Asked], None] | None = None,
+) -> Generation:
+    """A generation, its plugins started. ConfigError if a plugin can't be built or does not fit."""
+    settings = configuration.settings
+    accounts = Accounts(configuration.accounts, clock)
+    facade = Facade(outbound.hostname, clock, outbound.resolver, accounts)
+    main = str(configuration.folder / "mtaframe.toml")
+    try:
+        instances = []
+        for name, config in configuration.plugins.items():
+            try:
+                instances.append((name, plugin_class(name)(config, facade), settings.grants(name)))
+            except PluginError:
+                raise
+            except Exception as error:
+                raise PluginError(f'the plugin "{name}" can\'t be built: {type(error).__name__}: {error}') from error
+        plugins = Plugins(instances, watchdog, observer)
+        transports = {"smtp": outbound.client, "lmtp": outbound.client, **plugins.transports}
+        faults = cross_faults(configuration, {name: transport.test_only for name, transport in transports.items()})
+        if faults:
+            raise ConfigError(faults)
+        await plugins.start()
+    except PluginError as error:
+        raise ConfigError([Fault(main, None, "plugins", str(error))]) from error
+    generation = Generation(number, settings, accounts, plugins, transports, facade.hostname)
+    facade.generation, facade.reception = generation, reception
+    return generation
+
+
+def own_name(settings: Settings) -> str:
+    """Our hostname: as set, or the host's own."""
+    return settings.hostname if settings.hostname != "auto" else socket.getfqdn()

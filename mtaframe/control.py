@@ -1,0 +1,107 @@
+"""The control socket: how the command line talks to the running server. Only the owner may connect.
+
+One JSON object a line each way: ``{"call": "sandbox.list", "arguments": {…}}``, then ``{"value": …}``,
+``{"octets": "base64"}`` or ``{"error": "…"}``.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+SYSTEM_FOLDER = Path("/run/mtaframe")
+REQUEST_LIMIT = 1_000_000
+
+
+class ControlError(Exception):
+    """The server can't be reached, or said no; the text is for the operator."""
+
+
+def socket_path(setting: str, folder: Path) -> Path:
+    """Where the socket of the configuration in ``folder`` is: as set, or in a place that only its owner can enter."""
+    if setting != "auto":
+        return Path(setting)
+    if os.access(SYSTEM_FOLDER, os.W_OK):
+        return SYSTEM_FOLDER / "control.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(tempfile.gettempdir(), f"mtaframe-{os.getuid()}")
+    mark = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=4).hexdigest()
+    return Path(runtime) / f"mtaframe-{mark}.sock"
+
+
+class ControlServer:
+    """Answers calls, one after the other per connection."""
+
+    def __init__(self, path: Path, call: Call) -> None:
+        self._path = path
+        self._call = call
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. ControlError if another server does already, or the folder is not ours alone."""
+        folder = self._path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.stat()
+        if owner.st_uid not in (os.getuid(), 0) or (folder != SYSTEM_FOLDER and owner.st_mode & stat.S_IWOTH):
+            raise ControlError(f"{folder} belongs to somebody else; set `control` to another path")
+        if self._path.exists():
+            with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+                probe.connect(str(self._path))
+                raise ControlError(f"another mtaframe is running on this configuration ({self._path})")
+            self._path.unlink()
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=REQUEST_LIMIT)
+        finally:
+            os.umask(before)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            value = await self._call(str(request["call"]), dict(request.get("arguments", {})))
+        except ControlError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            return {"error": f"the call failed: {type(error).__name__}"}
+        if isinstance(value, bytes):
+            return {"octets": base64.b64encode(value).decode()}
+        return {"value": value}
+
+
+def call(path: Path, name: str, arguments: dict[str, Any] | None = None) -> Any:
+    """Ask the running server, from another process. ControlError if that can't be done."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError:
+            raise ControlError(f"no running mtaframe answers at {path}; start it with `mtaframe run`") from None
+        connection.sendall(json.dumps({"call": name, "arguments": arguments or {}}).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            line = answers.readline()
+    if not line:
+        raise ControlError("the server closed the connection without an answer")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ControlError(answer["error"])
+    return base64.b64decode(answer["octets"]) if "octets" in answer else answer["value"]

@@ -1,0 +1,226 @@
+"""The house: builds generations from ``conf/``, opens the doors, and keeps mail flowing across reloads.
+
+The law: a configuration takes effect as a whole or not at all; what is under way ends in the generation that it
+began in.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtaframe import systemd
+from mtaframe.assembly import Outbound, built, read
+from mtaframe.clock import SystemClock
+from mtaframe.config import ConfigError, Configuration, Fault
+from mtaframe.control import ControlError, ControlServer, socket_path
+from mtaframe.dispatch import Dispatch
+from mtaframe.generation import Generation
+from mtaframe.ledger import Ledger
+from mtaframe.lifecycle import Clock
+from mtaframe.reception import Reception
+from mtaframe.settings import ListenerSettings
+from mtaframe.smtp_server import SmtpServer
+from mtaframe.sockets import SocketError, address_of, closed, handed_over, opened
+from mtaframe.watchdog import Watchdog
+
+log = logging.getLogger("mtaframe")
+
+
+class Mta:
+    """One process: its listeners, its current generation and what all generations share."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.clock = clock or SystemClock()
+        self.dispatch = Dispatch(self.clock)
+        self.ledger = Ledger(self.clock)
+        self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock)
+        self.watchdog = Watchdog()
+        self.generation: Generation | None = None
+        self.configuration: Configuration | None = None
+        self.listeners: dict[str, SmtpServer] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        self._outbound: Outbound | None = None
+        self._control: ControlServer | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+
+    def _current(self) -> Generation:
+        assert self.generation is not None
+        return self.generation
+
+    async def start(self) -> None:
+        """Read the folder, start the plugins, open the doors. ConfigError if anything stands against it."""
+        self._sockets = handed_over()
+        configuration = read(self.folder)
+        self.watchdog.start()
+        try:
+            await self._take_over(configuration)
+        except BaseException:
+            self.watchdog.stop()
+            raise
+        for fault in configuration.warnings:
+            log.warning("%s", fault)
+        path = socket_path(configuration.settings.control, self.folder)
+        self._control = ControlServer(path, self._call)
+        try:
+            await self._control.start()
+        except ControlError as error:
+            await self.stop()
+            raise ConfigError([Fault(str(self.folder), None, "control", str(error))]) from None
+
+    async def reload(self) -> bool:
+        """Read the folder again. False, with the faults in the log, if the running configuration stays."""
+        async with self._reloading:
+            systemd.notify("RELOADING=1")
+            try:
+                configuration = read(self.folder)
+                if self.configuration and configuration.source.digest == self.configuration.source.digest:
+                    log.info("configuration read again: the files are the same, what they refer to is taken up anew")
+                await self._take_over(configuration)
+            except ConfigError as error:
+                for fault in error.faults:
+                    log.error("%s", fault)
+                log.error("configuration not changed: mend the faults above; the running one stays")
+                return False
+            finally:
+                systemd.notify("READY=1")
+        log.info("configuration in force number=%d", self._current().number)
+        return True
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what is under way within ``drain``, then end everything."""
+        systemd.notify("STOPPING=1")
+        seconds = self.configuration.settings.drain if self.configuration else 0.0
+        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners.values()))
+        await self.dispatch.drain(seconds)
+        for listener in self.listeners.values():
+            await listener.close()
+        self.listeners.clear()
+        for one in self._sockets.values():
+            closed(one)
+        self._sockets.clear()
+        if self._control is not None:
+            await self._control.close()
+        if self.generation is not None:
+            self._retire(self.generation, self._outbound)
+            self.generation = None
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=5)
+        self.watchdog.stop()
+
+    async def _take_over(self, configuration: Configuration) -> None:
+        """Build a generation and switch to it; on any fault nothing has changed."""
+        settings, old, before = configuration.settings, self.generation, self._outbound
+        outbound = before if before is not None and before.fits(settings) else Outbound(settings, self.clock)
+        generation: Generation | None = None
+        try:
+            number = old.number + 1 if old is not None else 1
+            generation = await built(configuration, number, outbound, self.clock, self.reception, self.watchdog)
+            sockets = self._opened(configuration)
+        except BaseException:
+            if generation is not None:
+                await generation.plugins.stop()
+            if outbound is not before:
+                await outbound.close()
+            raise
+        if old is not None:
+            generation.plugins.adopt(old.plugins)
+        self.generation, self.configuration, self._outbound = generation, configuration, outbound
+        self.dispatch.show_recipients(settings.logs.recipient)
+        await self._listen(settings.listener, sockets)
+        if old is not None:
+            self._retire(old, before if before is not outbound else None)
+
+    def _opened(self, configuration: Configuration) -> dict[str, socket.socket]:
+        wanted = [
+            (address, int(listener.socket_mode, 8))
+            for listener in configuration.settings.listener
+            for address in listener.addresses
+        ]
+        try:
+            return opened(wanted, self._sockets)
+        except SocketError as error:
+            raise ConfigError([Fault(str(self.folder / "mtaframe.toml"), None, "listener", str(error))]) from None
+
+    async def _listen(self, wanted: Sequence[ListenerSettings], sockets: dict[str, socket.socket]) -> None:
+        """Bring the listeners in line with the settings; a socket that stays never stops accepting."""
+        keep: dict[str, SmtpServer] = {}
+        gone: list[SmtpServer] = []
+        for settings in wanted:
+            server = self.listeners.pop(settings.name, None)
+            if server is not None and _same_door(server.settings, settings):
+                server.adopt(settings)
+                keep[settings.name] = server
+                continue
+            if server is not None:
+                gone.append(server)
+            new = SmtpServer(settings, self.reception, self.clock, self._current().hostname)
+            await new.start([sockets[address].dup() for address in settings.addresses])
+            keep[settings.name] = new
+        gone.extend(self.listeners.values())
+        self.listeners = keep
+        for address, one in self._sockets.items():
+            if sockets.get(address) is not one:
+                closed(one)
+        self._sockets = sockets
+        for server in gone:
+            self._background(_leave(server))
+
+    def _retire(self, generation: Generation, outbound: Outbound | None) -> None:
+        self._background(generation.retire(outbound.close if outbound is not None else None))
+
+    def _background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
+        """What the control socket may ask: ``status``, ``reload``, and every plugin's commands."""
+        if name == "status":
+            return self.status()
+        if name == "reload":
+            return {"changed": await self.reload()}
+        plugin, _, method = name.partition(".")
+        lease = self._current().lease()
+        for loaded in lease.generation.plugins.loaded:
+            function = getattr(type(loaded.instance), method, None)
+            if loaded.name == plugin and getattr(function, "_mtaframe_command", False):
+                return await getattr(loaded.instance, method)(**arguments)
+        raise ControlError(f"the running server has no command {plugin} {method}; is the plugin listed?")
+
+    def status(self) -> dict[str, Any]:
+        """The state of the house in plain data."""
+        generation = self._current()
+        return {
+            "hostname": generation.hostname,
+            "generation": generation.number,
+            "under_way": self.dispatch.under_way,
+            "ledger": len(self.ledger),
+            "listeners": {
+                name: [address_of(self._sockets[a]) for a in server.settings.addresses]
+                for name, server in self.listeners.items()
+            },
+            "plugins": [
+                {
+                    "name": plugin.name,
+                    "hooks": plugin.hooks,
+                    "calls": plugin.calls,
+                    "faults": plugin.faults,
+                    "microseconds_per_call": round(plugin.seconds / plugin.calls * 1e6) if plugin.calls else 0,
+                }
+                for plugin in generation.plugins.loaded
+            ],
+        }
+
+
+def _same_door(one: ListenerSettings, other: ListenerSettings) -> bool:
+    return (one.kind, one.addresses, one.tls == "implicit") == (other.kind, other.addresses, other.tls == "implicit")
+
+
+async def _leave(server: SmtpServer) -> None:
+    await server.drain(30.0)
+    await server.close()
