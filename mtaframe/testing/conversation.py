@@ -36,6 +36,8 @@ class Conversation:
         try:
             code = await self.answer("connect", f"220 {self.mx.name} {'LMTP' if self.mx.lmtp else 'ESMTP'}")
             self.refused = code >= 400
+            if self.wire.buffer:
+                self.fault("the client spoke before the greeting")
             while True:
                 await self.command(await self.wire.line())
         except (WireLost, OSError):
@@ -87,15 +89,15 @@ class Conversation:
             await asyncio.sleep(script.delay)
         answer = usual if script is None or script.answer is None else script.answer
         if isinstance(answer, Trouble):
-            await self.trouble(answer)
+            await self.trouble(answer, stage)
         if isinstance(answer, bytes):
             self.wire.write(answer)
             return int(answer[:3]) if answer[:3].isdigit() else 0
         return self.say(answer) if answer else 0
 
-    async def trouble(self, trouble: Trouble) -> NoReturn:
+    async def trouble(self, trouble: Trouble, stage: str) -> NoReturn:
         if trouble is HANG:
-            await self.wire.ignore()
+            await (self.wire.stall() if stage == "content" else self.wire.ignore())
         elif trouble is RESET:
             self.wire.reset()
         raise WireLost
@@ -117,7 +119,7 @@ class Conversation:
 
     async def greet(self, stage: str, name: str) -> None:
         offers = [self.mx.name, *(self.offers() if stage == "ehlo" else ())]
-        if await self.answer(stage, "\n".join(f"250 {offer}" for offer in offers)) < 400:
+        if await self.answer(stage, "\n".join(f"250 {offer}" for offer in offers)) < 300:
             self.session.ehlo = name
             self.reset()
 
@@ -173,7 +175,7 @@ class Conversation:
             return self.wrong("501 5.5.4 MAIL FROM:<path>", "MAIL without a path")
         refusal = self.refusal_of(path[1], path[2])
         code = await self.answer("mail", refusal or "250 2.1.0 ok")
-        if code < 400:
+        if 200 <= code < 300:
             self.reverse_path, self.mail_parameters = path[1], path[2].strip()
 
     def refusal_of(self, path: str, parameters: str) -> str | None:
@@ -203,7 +205,7 @@ class Conversation:
             self.say("503 5.5.1 MAIL first")
             return
         refusal = self.refusal_of(path[1], path[2])
-        if await self.answer("rcpt", refusal or "250 2.1.5 ok", path[1]) < 400:
+        if 200 <= await self.answer("rcpt", refusal or "250 2.1.5 ok", path[1]) < 300:
             self.recipients.append(path[1])
             self.rcpt_parameters.append(path[2].strip())
 
@@ -265,7 +267,7 @@ class Conversation:
         return limit.isdigit() and len(raw) > int(limit) > 0
 
     async def on_rset(self, _: str) -> None:
-        if await self.answer("rset", "250 2.0.0 ok") < 400:
+        if 200 <= await self.answer("rset", "250 2.0.0 ok") < 300:
             self.reset()
 
     async def on_noop(self, _: str) -> None:

@@ -78,7 +78,8 @@ class ScriptedMx:
 
         ``answer`` is a reply (several lines with ``\\n``), octets to write as they are, DROP, HANG, RESET, or
         None for the usual answer (with ``delay`` seconds before it). ``to`` limits it to one recipient, for
-        rcpt and for the dot of LMTP. The stage "content" comes after the first octets of the message.
+        rcpt and for the dot of LMTP. The stage "content" comes after the first octets of the message: there,
+        HANG stops reading, and a reply makes no sense.
         """
         if stage not in STAGES:
             raise ValueError(f"no such stage: {stage}; there are {', '.join(sorted(STAGES))}")

@@ -109,6 +109,11 @@ class Wire(asyncio.Protocol):
             self.buffer.clear()
             await self.more()
 
+    async def stall(self) -> None:
+        """Never read again, so that the client can't write on either; returns only by cancellation."""
+        self.transport.pause_reading()
+        await asyncio.get_running_loop().create_future()
+
     def close(self) -> None:
         """End the connection after what is still to be written."""
         if self._transport is not None:
