@@ -13,7 +13,7 @@ from mtaframe.question import Question
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
-from mtaframe.settings import Model
+from mtaframe.settings import Domain, FilePath, Model
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
@@ -27,11 +27,13 @@ __all__ = [
     "Delivery",
     "Discard",
     "DnsError",
+    "Domain",
     "Duration",
     "Envelope",
     "Event",
     "EventType",
     "Field",
+    "FilePath",
     "Limits",
     "Message",
     "Model",

@@ -1,0 +1,96 @@
+"""Whose mail it is: the domain of the From field (RFC 5322 §3.4, §3.6.2), read in linear time whatever it holds.
+
+The rule: where programs could read different domains out of a message there is no author domain, for a signature
+would vouch for something that some reader shows and its owner never wrote.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from mtaframe import Message
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
+_IN_COMMENT = re.compile(r"\\.?|[()]|[^\\()]++", re.DOTALL)
+_TOKEN = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
+
+
+def author_domain(message: Message) -> str | None:
+    """The domain that all addresses in all From fields share, as an A-label; None if there is none or another."""
+    found = {domain for field in message.all("From") for domain in domains(field.value)}
+    return found.pop() if len(found) == 1 else None
+
+
+def domains(value: str) -> set[str]:
+    """The domains of all mailboxes in an address list, display names, comments and groups aside."""
+    found = {domain for mailbox in _mailboxes(value) for domain in mailbox.split("@")[1:]}
+    if not found and "<" in value:  # an unclosed quote or comment has swallowed all: what do most readers show?
+        inner = value[value.rfind("<") + 1 :].partition(">")[0]
+        found = set(inner.split("@")[1:])
+    return {a_labels(domain) for domain in found}
+
+
+def a_labels(domain: str) -> str:
+    """A domain in lower case, without blanks or final dot, each label that is not ASCII in its xn-- form."""
+    domain = "".join(domain.split()).rstrip(".").lower()
+    if domain.isascii():
+        return domain
+    labels = unicodedata.normalize("NFC", domain).split(".")
+    return ".".join(x if x.isascii() else "xn--" + x.encode("punycode").decode("ascii") for x in labels)
+
+
+def _mailboxes(value: str) -> Iterator[str]:
+    """Each mailbox of a list: what stands in angle brackets, or else the bare text."""
+    bare: list[str] = []
+    angle: list[str] = []
+    inside = has_angle = False
+    for token in _tokens(value):
+        if inside:
+            if token in (">", ","):  # a comma stands in a source route or in a list whose bracket is missing
+                yield "".join(angle)
+                angle = []
+                inside = token != ">"
+            elif token == ":":
+                angle = []  # it ends a source route
+            else:
+                angle.append(token)
+        elif token == "<":
+            inside = has_angle = True
+        elif token in (",", ";", ":"):
+            if token != ":" and not has_angle:
+                yield "".join(bare)
+            bare, has_angle = [], has_angle and token == ":"
+        else:
+            bare.append(token)
+    yield "".join(angle if inside else [] if has_angle else bare)
+
+
+def _tokens(value: str) -> Iterator[str]:
+    """Special characters and the text between them; a quoted string or comment leaves a blank."""
+    at = 0
+    while at < len(value):
+        if value[at] == "(":
+            at = _comment_end(value, at)
+            yield " "
+        elif value[at] == '"':
+            at = _end(_QUOTED, value, at)
+            yield " "
+        else:
+            end = _end(_TOKEN, value, at)
+            yield value[at:end]
+            at = end
+
+
+def _comment_end(value: str, start: int) -> int:
+    depth = 0
+    for token in _IN_COMMENT.finditer(value, start):
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    return len(value)
+
+
+def _end(pattern: re.Pattern[str], value: str, at: int) -> int:
+    found = pattern.match(value, at)
+    assert found is not None
+    return found.end()
