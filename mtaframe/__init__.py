@@ -3,11 +3,13 @@
 from mtaframe.account import Account, Credential
 from mtaframe.address import Address
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
+from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
 from mtaframe.lifecycle import Attempt, Clock, DnsError, Mta, Plugin, Resolver, Transport, command
 from mtaframe.message import Field, Message
+from mtaframe.mime import Part, parts, with_texts
 from mtaframe.quantity import Duration, Size
 from mtaframe.question import Question
 from mtaframe.redaction import Notes, Private, Redacted
@@ -40,6 +42,7 @@ __all__ = [
     "Mta",
     "Notes",
     "Outcome",
+    "Part",
     "Plugin",
     "Private",
     "Question",
@@ -58,5 +61,11 @@ __all__ = [
     "Transport",
     "Verdict",
     "command",
+    "decoded_value",
+    "encoded_phrase",
+    "encoded_value",
+    "folded_value",
     "hookimpl",
+    "parts",
+    "with_texts",
 ]
