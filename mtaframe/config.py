@@ -231,7 +231,7 @@ def _unread(source: Source, name: str, listed: Sequence[str]) -> _File:
     """A file that nothing reads: its syntax is checked, and why it isn't read is said."""
     file = _File(source, name)
     stem = name.removesuffix(".toml")
-    near = guess(name, [MAIN, ACCOUNTS, *(f"{plugin}.toml" for plugin in listed)])
+    near = guess(stem, ["mtaframe", "accounts", *listed])
     file.add(Finding((), f'not read, for no plugin "{stem}" is listed{near}', "warning"))
     return file
 

@@ -64,7 +64,8 @@ def _default(field: FieldInfo) -> str | None:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return None
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])
+    kind: Any = Annotated
+    adapter: TypeAdapter[Any] = TypeAdapter(kind[(field.annotation, None, *field.metadata)])
     return _toml(adapter.dump_python(value, mode="json"))
 
 

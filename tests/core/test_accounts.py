@@ -1,0 +1,159 @@
+"""Passwords are proven off the loop, once for many who ask at a time, and names can't be told by the clock."""
+
+import asyncio
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtaframe import accounts as module
+from mtaframe.account import Account, Credential
+from mtaframe.accounts import REMEMBERED, Accounts, hash_password
+from mtaframe.settings import CredentialSettings
+from mtaframe.testing import VirtualClock
+
+SHOP = Account("shop", domains=frozenset({"example.com", ".sub.example.com"}),
+               credentials=(Credential("shop@example.com", hash_password("correct horse")),))  # fmt: skip
+CLUB = Account("club", "shop", frozenset({".example.com", "own.sub.example.com"}),
+               credentials=(Credential("club", hash_password("пароль ✓")),))  # fmt: skip
+
+
+@pytest.fixture
+def proofs(monkeypatch):
+    """Counts how often argon2 is really asked."""
+    asked = []
+    real = module._matches
+
+    def counting(expected, password):
+        asked.append(1)
+        return real(expected, password)
+
+    monkeypatch.setattr(module, "_matches", counting)
+    return asked
+
+
+def test_a_mapping_by_name():
+    accounts = Accounts([SHOP, CLUB])
+    assert (dict(accounts), len(accounts)) == ({"shop": SHOP, "club": CLUB}, 2)
+    assert "example" not in repr(accounts)
+
+
+@pytest.mark.parametrize(
+    ("domain", "owner"),
+    [
+        ("example.com", SHOP),
+        ("EXAMPLE.com.", SHOP),
+        ("www.example.com", CLUB),
+        ("a.sub.example.com", SHOP),
+        ("a.b.sub.example.com", SHOP),
+        ("sub.example.com", CLUB),
+        ("own.sub.example.com", CLUB),
+        ("anexample.com", None),
+        ("com", None),
+        ("", None),
+        (".", None),
+    ],
+)
+def test_the_nearest_entry_owns_a_domain(domain, owner):
+    assert Accounts([SHOP, CLUB]).owner_of(domain) is owner
+
+
+@given(st.text())
+def test_any_domain_has_an_answer(domain):
+    Accounts([SHOP]).owner_of(domain)
+
+
+async def test_only_the_right_password_of_the_right_user():
+    accounts = Accounts([SHOP, CLUB], VirtualClock())
+    assert await accounts.authenticate("shop@example.com", "correct horse") is SHOP
+    assert await accounts.authenticate("club", "пароль ✓") is CLUB
+    for user, password in [
+        ("club", "correct horse"),
+        ("shop@example.com", ""),
+        ("shop@example.com", "correct horse "),
+        ("SHOP@example.com", "correct horse"),
+        ("nobody", "correct horse"),
+        ("", ""),
+        ("club", "\udcff\ud800"),
+    ]:
+        assert await accounts.authenticate(user, password) is None
+    assert await Accounts().authenticate("nobody", "x") is None
+
+
+def test_a_hash_is_what_accounts_toml_takes():
+    made = hash_password("x")
+    assert CredentialSettings(user="u", hash=made).hash == made
+    assert made != hash_password("x")
+
+
+async def test_a_proof_is_remembered_for_a_minute(proofs):
+    clock = VirtualClock()
+    accounts = Accounts([SHOP], clock)
+    for _ in range(3):
+        assert await accounts.authenticate("shop@example.com", "correct horse") is SHOP
+    assert len(proofs) == 1
+    assert await accounts.authenticate("shop@example.com", "wrong") is None
+    assert await accounts.authenticate("shop@example.com", "wrong") is None
+    assert len(proofs) == 3, "a wrong password is never remembered"
+    clock.advance(REMEMBERED - 1)
+    assert await accounts.authenticate("shop@example.com", "correct horse") is SHOP
+    assert len(proofs) == 3
+    clock.advance(2)
+    assert await accounts.authenticate("shop@example.com", "correct horse") is SHOP
+    assert len(proofs) == 4
+
+
+async def test_what_is_remembered_cannot_be_read(proofs):
+    accounts = Accounts([SHOP])
+    await accounts.authenticate("shop@example.com", "correct horse")
+    other = Accounts([SHOP])
+    await other.authenticate("shop@example.com", "correct horse")
+    assert "correct horse" not in str(vars(accounts))
+    assert accounts._proven["shop@example.com"][0] != other._proven["shop@example.com"][0]
+
+
+async def test_many_at_once_are_one_proof(proofs):
+    accounts = Accounts([SHOP])
+    found = await asyncio.gather(*(accounts.authenticate("shop@example.com", "correct horse") for _ in range(50)))
+    assert found == [SHOP] * 50
+    assert len(proofs) == 1
+    assert not accounts._under_way
+
+
+async def test_who_gives_up_waiting_does_not_spoil_it_for_the_others(proofs):
+    accounts = Accounts([SHOP])
+    first = asyncio.create_task(accounts.authenticate("shop@example.com", "correct horse"))
+    second = asyncio.create_task(accounts.authenticate("shop@example.com", "correct horse"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is SHOP
+    assert len(proofs) == 1
+
+
+async def test_an_unknown_user_costs_the_same(proofs):
+    accounts = Accounts([SHOP])
+
+    async def cost(user: str) -> float:
+        taken = []
+        for number in range(7):
+            began = time.perf_counter()
+            await accounts.authenticate(user, f"wrong {number}")
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    known, unknown = await cost("shop@example.com"), await cost("nobody")
+    assert len(proofs) == 14
+    assert 0.5 < known / unknown < 2
+
+
+async def test_the_loop_stays_awake_during_a_storm_of_wrong_passwords():
+    accounts = Accounts([SHOP])
+    storm = asyncio.gather(*(accounts.authenticate("shop@example.com", f"wrong {n}") for n in range(20)))
+    longest, last = 0.0, time.perf_counter()
+    while not storm.done():
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    assert await storm == [None] * 20
+    assert longest < 0.25
