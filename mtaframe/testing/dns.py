@@ -12,6 +12,11 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from mtaframe.lifecycle import Clock
+from mtaframe.resolver import DnsResolver
+from mtaframe.settings import DnsSettings
+from mtaframe.testing.clock import VirtualClock
+
 FAILURES = frozenset({"SERVFAIL", "REFUSED", "FORMERR", "TIMEOUT", "MALFORMED"})
 
 Records = Mapping[str, Any]
@@ -49,6 +54,7 @@ class ScriptedDns:
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._connections: set[asyncio.Transport] = set()
+        self._resolvers: list[DnsResolver] = []
         for name, records in (zone or {}).items():
             self.set(name, records)
 
@@ -77,6 +83,12 @@ class ScriptedDns:
         """No more failures."""
         self._failures.clear()
 
+    def resolver(self, clock: Clock | None = None, *, timeout: float = 2.0) -> DnsResolver:
+        """mtaframe's own resolver, asking this server alone; closed with it."""
+        settings = DnsSettings(servers=(self.server,)).model_copy(update={"timeout": timeout})
+        self._resolvers.append(DnsResolver(settings, clock or VirtualClock()))
+        return self._resolvers[-1]
+
     async def __aenter__(self) -> "ScriptedDns":
         loop = asyncio.get_running_loop()
         for last_try in (False, False, False, True):
@@ -102,6 +114,8 @@ class ScriptedDns:
         """Stop answering; further questions are lost."""
         if self._udp is None or self._tcp is None:
             return
+        for resolver in self._resolvers:
+            await resolver.close()
         self._udp.close()
         self._tcp.close()
         for connection in list(self._connections):

@@ -1,12 +1,14 @@
 """The scripted servers, seen by clients on real sockets: raw ones, and those of the standard library."""
 
 import asyncio
+import re
 import smtplib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from inspect import isawaitable, signature
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +482,16 @@ async def test_the_recording_mta_keeps_what_a_plugin_told_it() -> None:
     assert list(await facade.resolver.mx("example.com")) == []
     assert list(await facade.resolver.addresses("a")) == list(await facade.resolver.txt("a")) == []
     assert facade.accounts["acme"].name == "acme"
+
+
+async def test_the_examples_in_the_docs_pass(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "testing.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(blocks), str(page), "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert len(tests) >= 5
+    for test in tests:
+        done = test(tmp_path) if "tmp_path" in signature(test).parameters else test()
+        if isawaitable(done):
+            await done
