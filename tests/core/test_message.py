@@ -1,0 +1,87 @@
+"""A message as octets: unchanged octets stay unchanged."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtaframe.message import Message, field_octets, has_bare_line_end
+
+LINES = st.lists(st.text("aB:- \t\x7fé", max_size=12).map(str.encode), max_size=8).map(b"\r\n".join)
+
+
+def parse(*lines: str) -> Message:
+    return Message.parse("\r\n".join(lines).encode())
+
+
+def test_header_section_and_body_are_apart():
+    mail = parse("From: a", "Subject: one", " two", "", "body", "")
+    assert [(f.name, f.value) for f in mail.fields] == [("From", "a"), ("Subject", "one two")]
+    assert mail.body == b"body\r\n"
+
+
+@given(LINES)
+def test_nothing_is_lost(raw):
+    mail = Message.parse(raw)
+    assert mail.raw in (raw, mail.header + b"\r\n" + raw[len(mail.header) :])
+    assert mail.is_sound_header
+    assert mail.size == len(mail.raw)
+    assert Message.parse(mail.raw) == mail or not mail.header
+
+
+def test_a_missing_empty_line_is_put_in_before_the_first_line_that_is_no_field():
+    mail = parse("From: a", "no field here", "To: b", "")
+    assert mail.header == b"From: a\r\n"
+    assert mail.raw == b"From: a\r\n\r\nno field here\r\nTo: b\r\n"
+
+
+@pytest.mark.parametrize("line", ["From someone Mon Jan  1 00:00:00 2026", ">From someone"])
+def test_an_mbox_line_on_top_is_dropped(line):
+    assert parse(line, "To: b", "", "x").header == b"To: b\r\n"
+
+
+def test_a_body_alone_is_no_header():
+    assert parse("", "body") == Message(b"", b"body")
+
+
+def test_fields_are_found_without_case_and_in_order():
+    mail = parse("X-a: 1", "x-A: 2", "", "")
+    assert mail.first("X-A") == "1"
+    assert [f.value for f in mail.all("x-a")] == ["1", "2"]
+    assert mail.first("X-B") is None
+
+
+def test_fields_go_on_top_at_the_end_and_away():
+    mail = parse("B: 2", "Bcc: secret", " more", "bcc: again", "", "x")
+    assert mail.prepend("A", "1").append("C", "3").without("Bcc").raw == b"A: 1\r\nB: 2\r\nC: 3\r\n\r\nx"
+    assert mail.without("D") is mail
+    assert mail.prepend("A", "1").body is mail.body
+
+
+@pytest.mark.parametrize("value", ["a\r\nBcc: b", "a\nb", "a\rb", "a\0", "a\r\n"])
+def test_a_value_cannot_become_another_field(value):
+    with pytest.raises(ValueError, match="Subject"):
+        field_octets("Subject", value)
+
+
+def test_a_value_may_be_folded():
+    assert field_octets("A", "b\r\n c\r\n\td") == b"A: b\r\n c\r\n\td\r\n"
+
+
+@pytest.mark.parametrize("name", ["", "A B", "A:", "Ä", "A\r\nB"])
+def test_a_name_must_be_one(name):
+    with pytest.raises(ValueError, match="name"):
+        field_octets(name, "x")
+
+
+@pytest.mark.parametrize(
+    ("octets", "bare"),
+    [(b"a\r\nb\r\n", False), (b"a\nb", True), (b"a\rb", True), (b"\r\r\n", True), (b"\n\r", True), (b"", False)],
+)
+def test_bare_line_ends_are_found(octets, bare):
+    assert has_bare_line_end(octets) is bare
+
+
+def test_octets_beyond_ascii_survive_a_field():
+    raw = b"Subject: caf\xe9\r\n"
+    field = Message(raw, b"").fields[0]
+    assert field_octets("Subject", field.value) == raw
