@@ -1,0 +1,423 @@
+"""One client's session: which commands it may say when, and what reception answers (RFC 5321 §4, RFC 2033).
+
+The law: whatever goes wrong in here is "try again" (451 4.3.0), and a transaction that was answered is either
+proven, because the client went on, or unproven, exactly once.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mtaframe.envelope import Session
+from mtaframe.message import has_bare_line_end
+from mtaframe.reception import Transaction
+from mtaframe.reply import Reply
+from mtaframe.settings import ListenerSettings
+from mtaframe.smtp_server.commands import (
+    LINE_TOO_LONG,
+    LONGEST_LINE,
+    TOO_BIG,
+    decoded,
+    is_ehlo_name,
+    parse_line,
+    parse_mail,
+    parse_plain,
+    parse_rcpt,
+)
+from mtaframe.smtp_server.wire import Ended, Wire, log
+
+if TYPE_CHECKING:
+    from mtaframe.smtp_server.server import SmtpServer
+
+_MOST_ERRORS = 20
+_MOST_AUTH_FAILURES = 3
+_PROOF_TIME = 5.0
+"""Seconds that a client gets to prove that it has read its reply, when we are about to end the session."""
+
+_INTERNAL_ERROR = Reply(451, "4.3.0", "internal error, try again")
+_STOPPING = Reply(421, "4.3.2", "the service is stopping")
+_FULL = Reply(421, "4.3.2", "too many connections")
+_TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
+_UNKNOWN = Reply(500, "5.5.1", "the command is not known here")
+_NO_ARGUMENT = Reply(501, "5.5.4", "nothing may follow this command")
+_BAD_CHARACTERS = Reply(550, "5.6.11", "the message holds a bare CR or LF, or a NUL")
+_NOT_AUTHENTICATED = Reply(535, "5.7.8", "authentication failed")
+
+Do = Callable[["Conversation", str], Awaitable[None]]
+
+
+class Conversation(Wire):
+    """A session from the banner to its end."""
+
+    longest_line = LONGEST_LINE
+
+    def __init__(self, server: "SmtpServer", loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._server = server
+        self._is_lmtp = server.settings.kind == "lmtp"
+        self._timeout_duration = server.settings.idle_timeout
+        self._table = _LMTP_COMMANDS if self._is_lmtp else _SMTP_COMMANDS
+        self._client = server.session_for(os.urandom(8).hex(), None)
+        self._is_extended = False
+        self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
+        self._transaction: Transaction | None = None
+        self._unproven: list[Transaction] = []
+        self._errors = 0
+        self._auth_failures = 0
+        self._is_completing = False
+        self._has_quit = False
+        self._is_over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.welcome(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._server.forget(self)
+
+    def _vanished(self, *, in_order: bool) -> None:
+        if self._is_completing:
+            if self.task is not None:
+                self.task.cancel()
+        elif self._has_quit:
+            # QUIT came with the final dot, before the reply: a client that closes in order has read that
+            if in_order and self._unproven and self._all_was_received():
+                self._settle(proven=True)
+        elif self.input.find(b"\r\n", self._early) >= 0:
+            self._settle(proven=True)
+
+    async def _conversation(self) -> None:
+        try:
+            if await self._greet():
+                while not self._is_over:
+                    await self._obey(await self._line())
+        finally:
+            self._settle(proven=False)
+
+    async def _greet(self) -> bool:
+        if self._server.is_full:
+            self.say(_FULL)
+            return False
+        self._client = self._server.session_for(self._client.id, self.transport)
+        try:
+            answer = await self._server.reception.connect(self._client)
+        except Exception as error:
+            self._tell(error)
+            answer = Reply(421, "4.3.0", "internal error, try again")
+        if isinstance(answer, Reply):
+            self.say(answer)
+            return False
+        self._client = answer
+        self.say_text(f"220 {self._server.hostname} {'LMTP' if self._is_lmtp else 'ESMTP'} mtaframe")
+        return True
+
+    async def _obey(self, line: bytes | None) -> None:
+        if not self._line_was_early:
+            self._settle(proven=True)
+        command = LINE_TOO_LONG if line is None else parse_line(line)
+        if isinstance(command, Reply):
+            self._complain(command)
+            return
+        if self._server.is_draining and self._transaction is None and command.verb != "QUIT":
+            self._end(_STOPPING)
+            return
+        do = self._table.get(command.verb)
+        if do is None:
+            self._complain(_UNKNOWN)
+            return
+        try:
+            await do(self, command.argument)
+        except (Ended, ConnectionError):
+            raise
+        except Exception as error:
+            self._tell(error)
+            self.say(_INTERNAL_ERROR)
+        if self._server.is_draining and self._transaction is None and not self._unproven:
+            self._end(_STOPPING)
+
+    def retire(self) -> None:
+        """While the server stops: ends a session that is under no transaction, once its last reply is proven."""
+        if self._waiter is None or self._waits_since is None or self._transaction is not None or self._has_quit:
+            return
+        if not self._unproven or self.loop.time() - self._waits_since > _PROOF_TIME:
+            self.dismiss(_STOPPING)
+
+    # greeting
+
+    async def _ehlo(self, name: str) -> None:
+        if not self._is_called(name):
+            return
+        self._is_extended = True
+        self._identify(ehlo=name)
+        settings = self._server.settings
+        lines = [self._server.hostname, f"SIZE {settings.max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        if settings.tls == "starttls" and not self.is_secured:
+            lines.append("STARTTLS")
+        if self._offers_auth:
+            lines.append("AUTH PLAIN LOGIN")
+        lines.append("ENHANCEDSTATUSCODES")
+        last = len(lines) - 1
+        self.say_text("\r\n".join(f"250{' ' if n == last else '-'}{line}" for n, line in enumerate(lines)))
+
+    async def _helo(self, name: str) -> None:
+        if self._is_called(name):
+            self._is_extended = False
+            self._identify(ehlo=name)
+            self.say_text(f"250 {self._server.hostname}")
+
+    def _is_called(self, name: str) -> bool:
+        """Whether the client has a name that we can repeat; a transaction under way ends (RFC 5321 §4.1.4)."""
+        if not is_ehlo_name(name):
+            self._complain(Reply(501, "5.5.4", "say your host name or address literal"))
+            return False
+        self._transaction = None
+        return True
+
+    def _identify(self, ehlo: str, **changes: str | None) -> None:
+        """The session with what is known now, and its protocol by RFC 3848."""
+        session: Session = replace(self._client, ehlo=ehlo, **changes)  # type: ignore[arg-type]
+        kind = "LMTP" if self._is_lmtp else "ESMTP" if self._is_extended else "SMTP"
+        if kind != "SMTP":
+            kind += ("S" if self.is_secured else "") + ("A" if session.account else "")
+        self._client = replace(session, protocol=kind)
+
+    async def _starttls(self, argument: str) -> None:
+        certificates = self._server.certificates
+        if argument:
+            self._complain(_NO_ARGUMENT)
+        elif self.is_secured or self._transaction is not None:
+            self._complain(Reply(503, "5.5.1", "STARTTLS is out of place here"))
+        elif certificates is None or self._server.settings.tls != "starttls":
+            self._complain(Reply(502, "5.5.1", "STARTTLS is not offered here"))
+        elif self.input:
+            # whatever came with STARTTLS would count as said under TLS: an attack, or a broken client
+            self._end(Reply(421, "4.7.0", "nothing may be sent behind STARTTLS before TLS"))
+        else:
+            self.say(Reply(220, "2.0.0", "go ahead"))
+            await self._secure(certificates)
+            self._is_extended = False
+            assert self.transport is not None
+            version = self.transport.get_extra_info("ssl_object").version()
+            self._identify(ehlo="", tls=version, account=None)
+
+    # AUTH
+
+    @property
+    def _offers_auth(self) -> bool:
+        settings = self._server.settings
+        return settings.auth and (self.is_secured or settings.auth_without_tls)
+
+    async def _auth(self, argument: str) -> None:
+        mechanism, _, initial = argument.partition(" ")
+        if not self._is_extended or self._client.account or self._transaction is not None:
+            self._complain(Reply(503, "5.5.1", "AUTH is out of place here"))
+        elif not self._server.settings.auth:
+            self._complain(Reply(502, "5.5.1", "AUTH is not offered here"))
+        elif not self._offers_auth:
+            self._complain(Reply(538, "5.7.11", "AUTH needs TLS"))
+        elif mechanism.upper() == "PLAIN":
+            octets = decoded(initial) if initial else await self._challenge("")
+            await self._prove_identity(parse_plain(octets) if octets is not None else None, octets)
+        elif mechanism.upper() == "LOGIN":
+            user = decoded(initial) if initial else await self._challenge("VXNlcm5hbWU6")
+            password = await self._challenge("UGFzc3dvcmQ6") if user is not None else None
+            await self._prove_identity(_pair(user, password), password)
+        else:
+            self._complain(Reply(504, "5.5.4", "write AUTH PLAIN or AUTH LOGIN"))
+
+    async def _challenge(self, text: str) -> bytes | None:
+        """What the client answers to a 334; None if it is not base64 (said), or the client gives up with ``*``."""
+        self.say_text(f"334 {text}")
+        line = await self._line()
+        return None if line is None or line == b"*" else decoded(line)
+
+    async def _prove_identity(self, credentials: tuple[str, str] | None, octets: bytes | None) -> None:
+        if octets is None:
+            self._complain(Reply(501, "5.5.2", "the exchange was given up, or is not base64"))
+            return
+        answer: Session | Reply = _NOT_AUTHENTICATED
+        if credentials is not None:
+            answer = await self._server.reception.authenticate(self._client, *credentials)
+        if isinstance(answer, Session):
+            self._client = answer
+            self._identify(ehlo=answer.ehlo)
+            self.say(Reply(235, "2.7.0", "authenticated"))
+            return
+        self.say(answer)
+        self._auth_failures += answer.is_permanent
+        if self._auth_failures >= _MOST_AUTH_FAILURES:
+            self._end(Reply(421, "4.7.0", "too many failures"))
+
+    # a transaction
+
+    async def _mail(self, argument: str) -> None:
+        if not self._client.ehlo:
+            self._complain(Reply(503, "5.5.1", f"say {'LHLO' if self._is_lmtp else 'EHLO'} first"))
+            return
+        if self._transaction is not None:
+            self._complain(Reply(503, "5.5.1", "a transaction is under way"))
+            return
+        settings = self._server.settings
+        mail = parse_mail(argument, extended=self._is_extended, auth=self._offers_auth, max_size=settings.max_size)
+        if isinstance(mail, Reply):
+            self._complain(mail)
+            return
+        answer = await self._server.reception.begin(self._client, settings, mail)
+        if isinstance(answer, Reply):
+            self.say(answer)
+            return
+        self._transaction, self._terms, self._smtputf8 = answer, settings, mail.smtputf8
+        self.say(Reply(250, "2.1.0", "ok"))
+
+    async def _rcpt(self, argument: str) -> None:
+        if self._transaction is None:
+            self._complain(Reply(503, "5.5.1", "MAIL comes first"))
+            return
+        recipient = parse_rcpt(argument, smtputf8=self._smtputf8)
+        if isinstance(recipient, Reply):
+            self._complain(recipient)
+        elif self._transaction.accepted >= self._terms.max_recipients:
+            self.say(Reply(452, "4.5.3", "too many recipients"))
+        else:
+            self.say(await self._transaction.add(recipient))
+
+    async def _take_data(self, argument: str) -> None:
+        if argument:
+            self._complain(_NO_ARGUMENT)
+            return
+        transaction = self._transaction
+        if transaction is None or not transaction.accepted:
+            missing = "MAIL comes first" if transaction is None else "no recipient was accepted"
+            self._complain(Reply(503, "5.5.1", missing))
+            return
+        self.say_text("354 end with CR LF . CR LF")
+        octets = await self._data(self._terms.max_size)
+        self._transaction = None
+        replies = transaction.accepted if self._is_lmtp else 1
+        if octets is None:
+            self._say_to_all(TOO_BIG, replies)
+        elif b"\0" in octets or has_bare_line_end(octets):
+            self._say_to_all(_BAD_CHARACTERS, replies)
+        else:
+            await self._complete(transaction, octets, replies)
+
+    async def _complete(self, transaction: Transaction, octets: bytes, expected: int) -> None:
+        """Each reply is written as it comes; those that reception fails to give are "try again"."""
+        if self._has_ended:
+            raise Ended
+        self._unproven.append(transaction)
+        self._is_completing = True
+        replies = transaction.complete(octets)
+        try:
+            async for reply in replies:
+                self.say(reply)
+                self.flush()
+                expected -= 1
+                if not expected:
+                    break
+        except Exception as error:
+            self._tell(error)
+        finally:
+            self._is_completing = False
+            if isinstance(replies, AsyncGenerator):
+                await replies.aclose()
+        self._say_to_all(_INTERNAL_ERROR, expected)
+        self.flush()
+        self._early = len(self.input)
+
+    def _say_to_all(self, reply: Reply, times: int) -> None:
+        for _ in range(times):
+            self.say(reply)
+
+    def _settle(self, *, proven: bool) -> None:
+        """The answered transactions learn whether their replies were read."""
+        transactions, self._unproven = self._unproven, []
+        for transaction in transactions:
+            try:
+                if proven:
+                    transaction.proven()
+                else:
+                    transaction.unproven()
+            except Exception as error:
+                self._tell(error)
+
+    # the rest
+
+    async def _rset(self, argument: str) -> None:
+        if argument:
+            self._complain(_NO_ARGUMENT)
+            return
+        self._transaction = None
+        self.say(Reply(250, "2.0.0", "ok"))
+
+    async def _noop(self, argument: str) -> None:
+        self.say(Reply(250, "2.0.0", "ok"))
+
+    async def _vrfy(self, argument: str) -> None:
+        self.say(Reply(252, "2.5.0", "send mail to find out"))
+
+    async def _expn(self, argument: str) -> None:
+        self._complain(Reply(502, "5.5.1", "no lists are kept here"))
+
+    async def _help(self, argument: str) -> None:
+        self.say(Reply(214, "2.0.0", " ".join(self._table)))
+
+    async def _quit(self, argument: str) -> None:
+        if argument:
+            self._complain(_NO_ARGUMENT)
+            return
+        self._end(Reply(221, "2.0.0", "bye"))
+        if self._unproven:
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """QUIT was sent along with the final dot, so it proves nothing: how the client closes has to."""
+        self._has_quit = True
+        self.flush()
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        try:
+            await asyncio.wait_for(self._wait(), _PROOF_TIME)
+        except TimeoutError:
+            return
+
+    def _complain(self, reply: Reply) -> None:
+        """The client did what it should not have done."""
+        self.say(reply)
+        self._errors += 1
+        if self._errors >= _MOST_ERRORS:
+            self._end(_TOO_MANY_ERRORS)
+
+    def _end(self, reply: Reply) -> None:
+        self.say(reply)
+        self._is_over = True
+
+    def _tell(self, error: Exception) -> None:
+        log.error("internal_error session=%s listener=%s", self._client.id, self._client.listener, exc_info=error)
+
+
+def _pair(user: bytes | None, password: bytes | None) -> tuple[str, str] | None:
+    try:
+        return (user.decode(), password.decode()) if user and password is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+_COMMANDS: Mapping[str, Do] = {
+    "MAIL": Conversation._mail,
+    "RCPT": Conversation._rcpt,
+    "DATA": Conversation._take_data,
+    "RSET": Conversation._rset,
+    "NOOP": Conversation._noop,
+    "QUIT": Conversation._quit,
+    "VRFY": Conversation._vrfy,
+    "EXPN": Conversation._expn,
+    "HELP": Conversation._help,
+    "AUTH": Conversation._auth,
+    "STARTTLS": Conversation._starttls,
+}
+_SMTP_COMMANDS: Mapping[str, Do] = {"EHLO": Conversation._ehlo, "HELO": Conversation._helo, **_COMMANDS}
+_LMTP_COMMANDS: Mapping[str, Do] = {"LHLO": Conversation._ehlo, **_COMMANDS}

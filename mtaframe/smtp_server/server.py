@@ -1,0 +1,186 @@
+"""One listener: its sockets, who is connected, and how it stops."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakSet
+
+from mtaframe.envelope import Session
+from mtaframe.lifecycle import Clock
+from mtaframe.reception import Reception
+from mtaframe.settings import ListenerSettings
+from mtaframe.smtp_server.certificates import Certificates
+from mtaframe.smtp_server.conversation import Conversation
+from mtaframe.sockets import BACKLOG, address_of, closed, opened
+
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks at who is left, while the listener stops."""
+
+
+class SmtpServer:
+    """Takes mail in by SMTP or LMTP as ``settings`` say; everything else is asked of ``reception``."""
+
+    def __init__(self, listener: ListenerSettings, reception: Reception, clock: Clock, hostname: str) -> None:
+        self.settings = listener
+        self.reception = reception
+        self.hostname = hostname
+        self.is_draining = False
+        self._clock = clock
+        self.certificates = self._certificates_of(listener)
+        self._listening: list[asyncio.Server] = []
+        self._addresses: list[str] = []
+        self._opened: dict[str, socket.socket] = {}
+        self._connections: set[Conversation] = set()
+        self._handshakes: WeakSet[SSLProtocol] = WeakSet()
+        self._nobody = asyncio.Event()
+        self._nobody.set()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it really listens: a port 0 has become the one that the system chose."""
+        return tuple(self._addresses)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is one connection too many already."""
+        return len(self._connections) > self.settings.max_connections
+
+    async def start(self, sockets: Iterable[socket.socket] | None = None) -> None:
+        """Listens on the sockets given, which are its own from now on, else on the addresses of the settings.
+
+        SocketError if an address can't be had.
+        """
+        # aiosmtpd logs clients, commands and addresses
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL + 1)
+        if sockets is None:
+            mode = int(self.settings.socket_mode, 8)
+            self._opened = opened(((address, mode) for address in self.settings.addresses), {})
+            sockets = [one.dup() for one in self._opened.values()]
+        for listening in sockets:
+            await self._listen(asyncio.get_running_loop(), listening)
+
+    def adopt(self, listener: ListenerSettings) -> None:
+        """From the next transaction on these settings hold; ``trusted`` and time limits from the next session on.
+
+        OSError if the certificate can't be loaded: then nothing has changed. Addresses and kind don't change.
+        """
+        if listener.kind != self.settings.kind:
+            raise ValueError("another kind is another listener")
+        named = (listener.certificate, listener.key, listener.tls == "off")
+        if named != (self.settings.certificate, self.settings.key, self.settings.tls == "off"):
+            self.certificates = self._certificates_of(listener)
+        self.settings = listener
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no more clients, ends idle sessions (421), and waits so long for transactions under way to end."""
+        self.is_draining = True
+        for server in self._listening:
+            server.close()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self._connections and (left := deadline - loop.time()) > 0:
+            for connection in tuple(self._connections):
+                connection.retire()
+            try:
+                await asyncio.wait_for(self._nobody.wait(), min(left, _LOOK_AGAIN))
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Ends everything now; transactions that are waiting for their result are cancelled."""
+        for server in self._listening:
+            server.close()
+        tasks = [c.task for c in self._connections if c.task is not None]
+        for connection in tuple(self._connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for handshake in tuple(self._handshakes):
+            if handshake._app_transport is not None:
+                handshake._app_transport.abort()
+        await self._nobody.wait()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for server in self._listening:
+            await server.wait_closed()
+        self._listening.clear()
+        for one in self._opened.values():
+            closed(one)
+        self._opened.clear()
+
+    # what a conversation asks for
+
+    def welcome(self, connection: Conversation) -> None:
+        """One more client; said again after STARTTLS."""
+        self._connections.add(connection)
+        self._nobody.clear()
+
+    def forget(self, connection: Conversation) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._nobody.set()
+
+    def session_for(self, session_id: str, transport: asyncio.BaseTransport | None) -> Session:
+        """What is known of a client before it has said a word."""
+        client, encrypted = "", None
+        if transport is not None:
+            client, encrypted = _client(transport), transport.get_extra_info("ssl_object")
+        return Session(
+            id=session_id,
+            client=client,
+            listener=self.settings.name,
+            protocol="LMTP" if self.settings.kind == "lmtp" else "SMTP",
+            tls=encrypted.version() if encrypted else None,
+            trusted=self._trusts(client),
+        )
+
+    def _trusts(self, client: str) -> bool:
+        if not client:
+            return True
+        address = ipaddress.ip_address(client)
+        return any(address in network for network in self.settings.trusted)
+
+    def _certificates_of(self, listener: ListenerSettings) -> Certificates | None:
+        if listener.tls == "off" or listener.certificate is None or listener.key is None:
+            return None
+        return Certificates(listener.name, listener.certificate, listener.key, self._clock)
+
+    # sockets
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+        def protocol() -> asyncio.BaseProtocol:
+            conversation = Conversation(self, loop)
+            if self.settings.tls != "implicit" or self.certificates is None:
+                return conversation
+            # the context of this very moment, which create_server(ssl=…) could not give
+            handshake = SSLProtocol(
+                loop, conversation, self.certificates.context, loop.create_future(), server_side=True
+            )
+            self._handshakes.add(handshake)
+            return handshake
+
+        if listening.family == socket.AF_UNIX:
+            # the file is ours to remove, or whoever's who gave us the socket
+            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            server = await loop.create_unix_server(protocol, sock=listening, backlog=BACKLOG, **keep)
+        else:
+            server = await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
+        self._listening.append(server)
+        self._addresses.append(address_of(listening))
+
+
+def _client(transport: asyncio.BaseTransport) -> str:
+    """The client's IP address; an IPv4 one in IPv6 clothes is shown as what it is. Empty on a Unix socket."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return ""
+    address = ipaddress.ip_address(name[0].partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
