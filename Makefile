@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/pytest -q --durations=20
 
-.PHONY: help run deps check test test-long clean
+.PHONY: help run deps check test test-long lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,11 @@ test: $(VENV)/.developing deps  ## all tests but the long ones
 
 test-long: $(VENV)/.developing deps  ## the long ones
 	@$(PYTEST) -m long
+
+lock: $(VENV)/.developing  ## pin what a release depends on, with hashes, in requirements.lock
+	@$(PIP) install 'pip-tools>=7.4'
+	@$(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean:  ## remove .venv, .deps and caches
 	@rm -rf $(VENV) .deps .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

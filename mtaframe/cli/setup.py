@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,11 @@ def _fill(document: tomlkit.TOMLDocument, hostname: str, listen: tuple[str, ...]
 def _shipped() -> Path:
     """The ``conf/`` that came with mtaframe: in its checkout, else in the installed package."""
     checkout = Path(__file__).parents[2] / "conf"
-    return checkout if (checkout / "presets").is_dir() else Path(str(files("mtaframe_conf")))
+    if (checkout / "presets").is_dir():
+        return checkout
+    found = find_spec("mtaframe_conf")
+    assert found is not None, "mtaframe's wheel holds its conf/ as mtaframe_conf"
+    return Path(next(iter(found.submodule_search_locations or ())))
 
 
 def _others() -> dict[str, str]:

@@ -1,0 +1,70 @@
+"""The example plugin, installed as any third party's, and the one that ``mtaframe plugin new`` writes."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mtaframe.cli.plugin import package, plugin
+from tests.conftest import ROOT
+from tests.house.conftest import copied, pip
+
+EXAMPLE = ROOT / "contrib" / "example-plugin"
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_the_example_passes_its_own_tests_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
+    project = copied(EXAMPLE, tmp_path / "example")
+    (project / "mtaframe_feedback_id.py").unlink()  # what is installed is meant
+    assert " passed" in run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+
+
+def test_mtaframe_finds_the_example_and_takes_its_configuration(installed: Path, tmp_path: Path) -> None:
+    script = """
+from pathlib import Path
+from mtaframe.config import load, snapshot
+from mtaframe.plugins import config_class, installed, plugin_class
+assert installed()["feedback_id"] == "mtaframe_feedback_id:FeedbackId"
+models = lambda names: {name: config_class(plugin_class(name)) for name in names}
+print(load(snapshot(Path("conf")), models).plugins["feedback_id"].sender)
+"""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "mtaframe.toml").write_text('plugins = ["feedback_id"]\n')
+    (conf / "feedback_id.toml").write_text((EXAMPLE / "conf" / "feedback_id.toml").read_text() + 'sender = "example"\n')
+    assert run(installed, "-c", script, cwd=tmp_path) == "example\n"
+
+
+def test_a_new_plugin_passes_its_tests_right_away(installed: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(plugin, ["new", "list_help", "--into", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    project = tmp_path / "mtaframe-list-help"
+    pip("install", "--no-deps", "--no-build-isolation", "--editable", project, python=installed)
+    try:
+        assert " passed" in run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    finally:
+        pip("uninstall", "--yes", "mtaframe-list-help", python=installed)
+
+
+def test_the_example_has_the_shape_of_a_new_plugin() -> None:
+    new = package("feedback_id")
+    assert {
+        str(path.relative_to(EXAMPLE)) for path in EXAMPLE.rglob("*") if path.suffix in (".py", ".toml", ".md")
+    } == set(new)
+    ours, theirs = tomllib.loads((EXAMPLE / "pyproject.toml").read_text()), tomllib.loads(new["pyproject.toml"])
+    ours["project"].pop("description"), theirs["project"].pop("description")
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["Footer", "my-plugin", "", "1st", "../x", "dkim"])
+def test_a_name_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(plugin, ["new", name, "--into", str(tmp_path)])
+    assert result.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
