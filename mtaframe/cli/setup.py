@@ -165,7 +165,7 @@ def _write(conf: Path, wanted: dict[str, str], *, apply: bool, force: bool) -> N
     present = {name: _read(conf / name) for name in wanted if (conf / name).exists()}
     differing = [name for name, text in present.items() if text != wanted[name]]
     _show(conf / "mtaframe.toml", present.get("mtaframe.toml", ""), wanted["mtaframe.toml"])
-    for name in wanted.keys() - present.keys() - {"mtaframe.toml"}:
+    for name in sorted(wanted.keys() - present.keys() - {"mtaframe.toml"}):
         click.echo(f"new: {conf / name} (as shipped)")
     kept = [name for name in differing if name != "mtaframe.toml"]
     for name in kept:

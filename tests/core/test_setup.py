@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
 from mtaframe.cli.setup import PRESETS, setup
+from mtaframe.settings import Settings
 from tests.conftest import ROOT, Program
 
 MAIN = """\
@@ -128,3 +130,44 @@ def test_the_shipped_snippets_are_what_setup_writes(chain: str) -> None:
     for name, text in (("main.cf", files.main), ("master.cf", files.master)):
         path = directory / name
         assert (path.read_text() if path.exists() else "") == text, f"{path} must read:\n{text}"
+
+
+@pytest.mark.parametrize(("chain", "preset"), PRESETS.items())
+def test_each_chain_writes_a_valid_configuration(tmp_path: Path, chain: str, preset: str) -> None:
+    result = run("--chain", chain, "--hostname", "mx.example.com", "--conf", tmp_path / "conf", "--apply")
+    assert result.exit_code == 0, result.output
+    written = Settings.model_validate(tomllib.loads((tmp_path / "conf" / "mtaframe.toml").read_text()))
+    shipped = Settings.model_validate(tomllib.loads((ROOT / "conf" / "presets" / f"{preset}.toml").read_text()))
+    assert written == shipped.model_copy(update={"hostname": "mx.example.com"})
+    assert (tmp_path / "conf" / "accounts.toml").exists()
+    assert ("mtaframe setup postfix" in result.output) == (chain in CHAINS)
+
+
+def test_the_answers_stand_in_what_is_written(tmp_path: Path) -> None:
+    arguments = ("--smart-host", "[::1]:10030", "--listen", "127.0.0.1:2626", "--listen", "[::1]:2626")
+    result = run("--chain", "front", *arguments, "--conf", tmp_path, "--apply")
+    assert result.exit_code == 0, result.output
+    written = Settings.model_validate(tomllib.loads((tmp_path / "mtaframe.toml").read_text()))
+    assert (written.route.next_hop, written.route.port) == ("::1", 10030)
+    assert written.listener[0].addresses == ("127.0.0.1:2626", "[::1]:2626")
+
+
+def test_setup_shows_first_and_does_not_overwrite(tmp_path: Path) -> None:
+    target = tmp_path / "mtaframe.toml"
+    result = run("--chain", "direct", "--conf", tmp_path)
+    assert '+hostname = "auto"' in result.stdout
+    assert not target.exists()
+    target.write_text('hostname = "ours.example.com"\n')
+    refused = run("--chain", "direct", "--conf", tmp_path, "--apply")
+    assert refused.exit_code == 1
+    assert "--force" in refused.output
+    assert list(tmp_path.iterdir()) == [target]
+    assert run("--chain", "direct", "--conf", tmp_path, "--apply", "--force").exit_code == 0
+    assert "ours.example.com" not in target.read_text()
+
+
+@pytest.mark.parametrize("wrong", [("--smart-host", "nowhere"), ("--listen", "everywhere"), ("--chain", "ring")])
+def test_an_answer_that_cannot_be_is_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    result = run("--chain", "front", *wrong, "--conf", tmp_path, "--apply")
+    assert result.exit_code != 0
+    assert list(tmp_path.iterdir()) == []
