@@ -7,6 +7,8 @@ What is not scripted goes well. The server is strict: what a client does against
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from mtaframe.testing.conversation import Conversation
 from mtaframe.testing.script import Answer, MxSession, Received, Script
@@ -97,11 +99,13 @@ class ScriptedMx:
 
     async def __aenter__(self) -> "ScriptedMx":
         loop = asyncio.get_running_loop()
-        context = self.tls if self.implicit_tls else None
+        tls: dict[str, Any] = {}
+        if self.implicit_tls:
+            tls = {"ssl": self.tls, "ssl_handshake_timeout": 5.0}
         if self.unix is not None:
-            self._server = await loop.create_unix_server(lambda: Wire(self._opened), self.unix, ssl=context)
+            self._server = await loop.create_unix_server(self._wire, self.unix, **tls)
         else:
-            self._server = await loop.create_server(lambda: Wire(self._opened), self.host, self.port, ssl=context)
+            self._server = await loop.create_server(self._wire, self.host, self.port, **tls)
             self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -118,9 +122,15 @@ class ScriptedMx:
             task.cancel()
             wire.abort()
         await asyncio.gather(*live, return_exceptions=True)
-        await self._server.wait_closed()
+        # Handshakes under way: Python 3.13 can end them; before, they end by themselves.
+        getattr(self._server, "abort_clients", lambda: None)()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._server.wait_closed(), 1)
         await asyncio.sleep(0)
         self._server = None
+
+    def _wire(self) -> Wire:
+        return Wire(self._opened)
 
     def _opened(self, wire: Wire) -> None:
         session = MxSession(len(self.sessions) + 1, wire.client, wire.tls)

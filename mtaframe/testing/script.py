@@ -60,7 +60,7 @@ class MxSession:
 
     number: int
     client: str
-    tls: bool
+    tls: bool = False
     ehlo: str = ""
     user: str | None = None
     commands: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 
 class WireLost(Exception):
@@ -34,8 +34,8 @@ class Wire(asyncio.Protocol):
             raise WireLost
         return self._transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         name = transport.get_extra_info("peername")
         self.client = str(name[0]) if isinstance(name, tuple) else ""
         self.tls = transport.get_extra_info("ssl_object") is not None

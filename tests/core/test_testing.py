@@ -495,3 +495,14 @@ async def test_the_examples_in_the_docs_pass(tmp_path: Path) -> None:
         done = test(tmp_path) if "tmp_path" in signature(test).parameters else test()
         if isawaitable(done):
             await done
+
+
+async def test_leaving_does_not_wait_for_a_handshake_that_never_comes(tmp_path: Path) -> None:
+    context = server_context(*self_signed("localhost", tmp_path))
+    async with asyncio.timeout(3):
+        async with ScriptedMx(tls=context, implicit_tls=True) as mx:
+            _, writer = await asyncio.open_connection(mx.host, mx.port)
+            await asyncio.sleep(0.05)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
