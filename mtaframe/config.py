@@ -6,7 +6,7 @@ Each file is checked by its model; what concerns several tables or files is chec
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -146,6 +146,13 @@ def cross_faults(configuration: Configuration, transports: Mapping[str, bool]) -
     """What can be said only once the plugins are built: ``transports`` are all by name, True if test_only."""
     main = _File(configuration.source, MAIN)
     main.add(*consistency.with_transports(configuration.settings, transports))
+    return main.faults
+
+
+def order_warnings(configuration: Configuration, hooks: Mapping[str, Collection[str]]) -> list[Fault]:
+    """Plugins listed in another order than they work in: ``hooks`` are those that each one implements."""
+    main = _File(configuration.source, MAIN)
+    main.add(*consistency.with_hooks(configuration.settings, hooks))
     return main.faults
 
 

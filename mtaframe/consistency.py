@@ -4,7 +4,7 @@ Findings are places in ``conf/mtaframe.toml`` or ``conf/accounts.toml``; only th
 """
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mtaframe.explanation import Finding, guess
 from mtaframe.settings import AccountsSettings, Endpoint, ListenerSettings, Settings
@@ -72,6 +72,22 @@ def with_transports(settings: Settings, transports: Mapping[str, bool]) -> list[
             )
         ]
     return []
+
+
+def with_hooks(settings: Settings, hooks: Mapping[str, Collection[str]]) -> list[Finding]:
+    """Whether the list of plugins reads as the walk goes: ``hooks`` are those that each plugin implements.
+
+    A signature is made after every change, wherever the signer stands; two that sign do so in the order listed.
+    """
+    changing = ("on_data", "before_sign")
+    found: list[Finding] = []
+    for i, signer in enumerate(settings.plugins):
+        later = [p for p in settings.plugins[i + 1 :] if not {*changing}.isdisjoint(hooks.get(p, ()))]
+        if "sign" not in hooks.get(signer, ()) or not later:
+            continue
+        text = f'"{signer}" signs what "{later[-1]}" may have changed: list it behind "{later[-1]}"'
+        found.append(Finding(("plugins", i), text, "warning"))
+    return found
 
 
 def _repeated(entries: Iterable[tuple[Path, str]], text: str) -> Iterator[Finding]:

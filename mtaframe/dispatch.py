@@ -8,12 +8,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Coroutine, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mtaframe.delivery import Delivery, Outcome, Result, Route
 from mtaframe.envelope import Envelope
-from mtaframe.generation import Lease
+from mtaframe.generation import Generation, Lease
 from mtaframe.lifecycle import Attempt, Clock
 from mtaframe.logs import RecipientTag
 from mtaframe.message import Message
@@ -27,6 +27,15 @@ log = logging.getLogger("mtaframe.dispatch")
 OUT_OF_TIME = Reply(451, "4.4.7", "not delivered in time; try again")
 NOT_ANSWERED = Reply(451, "4.4.2", "the next hop has not answered yet; try again")
 INTERNAL = Reply(451, "4.3.0", "internal error; try again")
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A copy that a plugin stopped, as it was then; ``route`` is None if it had none yet."""
+
+    delivery: Delivery
+    stopped: Stopped
+    route: Route | None = None
 
 
 class UnderWay:
@@ -106,12 +115,14 @@ class Dispatch:
             groups: dict[Hashable, tuple[Route, list[tuple[int, Delivery]]]] = {}
             signed: dict[Hashable, Message | Stopped] = {}
             for index in range(len(under_way.results)):
-                ready = await self._ready(under_way, index, message, signed)
-                if ready is not None:
-                    delivery, route = ready
-                    site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
-                    key = (delivery.message, delivery.reverse_path, route, site)
-                    groups.setdefault(key, (route, []))[1].append((index, delivery))
+                copy = await ready(under_way.lease.generation, under_way.envelope, index, message, signed)
+                if isinstance(copy, Halted):
+                    await self._tell(under_way, index, copy.delivery, self._stopped(copy.stopped, copy.route))
+                    continue
+                delivery, route = copy
+                site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
+                key = (delivery.message, delivery.reverse_path, route, site)
+                groups.setdefault(key, (route, []))[1].append((index, delivery))
             for route, group in groups.values():
                 attempt = Attempt(deadline)
                 task = self._task(self._attempt(under_way, route, group, attempt))
@@ -121,29 +132,6 @@ class Dispatch:
         except Exception:
             log.exception("dispatch failed id=%s", under_way.envelope.id)
             self._settle_open(under_way, range(len(under_way.results)), INTERNAL)
-
-    async def _ready(
-        self, under_way: UnderWay, index: int, message: Message, signed: dict[Hashable, Message | Stopped]
-    ) -> tuple[Delivery, Route] | None:
-        """The signed copy for one recipient and its route; None if a plugin stopped it, which is told here."""
-        envelope, generation = under_way.envelope, under_way.lease.generation
-        plugins = generation.plugins
-        first = Delivery(f"{envelope.id}-{index}", envelope, envelope.recipients[index], envelope.reverse_path, message)
-        delivery = await plugins.before_sign(first)
-        if isinstance(delivery, Stopped):
-            await self._tell(under_way, index, first, self._stopped(delivery, None))
-            return None
-        route = await plugins.route(delivery, generation.default_route)
-        if isinstance(route, Stopped):
-            await self._tell(under_way, index, delivery, self._stopped(route, None))
-            return None
-        key = (delivery.message, route)
-        if (copy := signed.get(key)) is None:
-            copy = signed[key] = await plugins.sign(envelope, seven_bit(delivery.message), route)
-        if isinstance(copy, Stopped):
-            await self._tell(under_way, index, delivery, self._stopped(copy, route))
-            return None
-        return replace(delivery, message=copy), route
 
     async def _attempt(
         self, under_way: UnderWay, route: Route, group: Sequence[tuple[int, Delivery]], attempt: Attempt
@@ -196,6 +184,30 @@ class Dispatch:
 
     def _stopped(self, stopped: Stopped, route: Route | None) -> Result:
         return result_of(stopped, route, self._clock.now())
+
+
+async def ready(
+    generation: Generation,
+    envelope: Envelope,
+    index: int,
+    message: Message,
+    signed: dict[Hashable, Message | Stopped],
+) -> tuple[Delivery, Route] | Halted:
+    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share."""
+    plugins = generation.plugins
+    first = Delivery(f"{envelope.id}-{index}", envelope, envelope.recipients[index], envelope.reverse_path, message)
+    delivery = await plugins.before_sign(first)
+    if isinstance(delivery, Stopped):
+        return Halted(first, delivery)
+    route = await plugins.route(delivery, generation.default_route)
+    if isinstance(route, Stopped):
+        return Halted(delivery, route)
+    key = (delivery.message, route)
+    if (copy := signed.get(key)) is None:
+        copy = signed[key] = await plugins.sign(envelope, seven_bit(delivery.message), route)
+    if isinstance(copy, Stopped):
+        return Halted(delivery, copy, route)
+    return replace(delivery, message=copy), route
 
 
 def result_of(stopped: Stopped, route: Route | None = None, at: datetime | None = None) -> Result:

@@ -31,7 +31,11 @@ GRACE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One hook call as ``mtaframe explain`` shows it: ``answer`` is what the plugin said, or the fault's text."""
+    """One hook call as ``mtaframe explain`` shows it.
+
+    ``subject`` is what the hook may change, as it was before (on_data: envelope and message); ``answer`` is what
+    the plugin said; ``fault`` tells why that did not count.
+    """
 
     plugin: str
     hook: str
@@ -55,6 +59,7 @@ class Loaded:
     closed_until: float = 0.0
     threads: ThreadPoolExecutor | None = None
     hooks: list[str] = field(default_factory=list)
+    transports: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

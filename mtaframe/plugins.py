@@ -125,6 +125,7 @@ class Plugins:
             if name in self.transports or name in ("smtp", "lmtp"):
                 raise PluginError(f'the plugin "{plugin.name}" offers the transport "{name}", which exists already')
             self.transports[name] = transport
+            plugin.transports.append(name)
         for question, answer in getattr(plugin.instance, "answers", dict)().items():
             if question in self._answers:
                 raise PluginError(f'the plugins "{self._answers[question][0].name}" and "{plugin.name}" both answer '
@@ -163,6 +164,10 @@ class Plugins:
                 except Exception as error:
                     log_fault(plugin.name, "adopt", error)
 
+    def keep_silent(self) -> None:
+        """From now on tell no plugin of results and events: those of a rehearsal did not happen."""
+        self._hooks |= {"on_result": (), "on_event": ()}
+
     # The hooks, in the order of the walk.
 
     async def on_connect(self, session: Session) -> Session | Stopped:
@@ -177,7 +182,7 @@ class Plugins:
         self, session: Session, envelope: Envelope, message: Message
     ) -> tuple[Envelope, Message] | Stopped:
         arguments: list[Any] = [session, envelope, message]
-        stopped = await self._chain("on_data", arguments, 2, same_envelope)
+        stopped = await self._chain("on_data", arguments, slice(1, 3), same_envelope)
         return stopped or (arguments[1], arguments[2])
 
     async def before_sign(self, delivery: Delivery) -> Delivery | Stopped:
@@ -219,7 +224,7 @@ class Plugins:
     # The call.
 
     async def _chain(
-        self, name: str, arguments: list[Any], subject: int, accept: Callable[[list[Any], object], None]
+        self, name: str, arguments: list[Any], subject: int | slice, accept: Callable[[list[Any], object], None]
     ) -> Stopped | None:
         for hook in self._hooks[name]:
             try:
