@@ -211,20 +211,20 @@ class Transaction:
     # The message
 
     async def _transmit(self, accepted: list[int]) -> Trouble | None:
-        header, body, terminator = _octets(self._errand.message)
+        header, body, last = _octets(self._errand.message)
         wire = self._wire
+        lmtp = self._connection.target.lmtp
+        due = len(accepted) if lmtp else 1
+        wire.expect(due)  # from here on, for a server may have enough in the middle
         if len(header) + len(body) <= SMALL:
-            last = b"".join((header, b"\r\n", body, terminator))
+            last = b"".join((header, b"\r\n", body, last))
         else:
-            last = terminator
             await _feed(wire, self._budget, header + b"\r\n")
             await _feed(wire, self._budget, body)
         if wire.was_answered:
             return await self._cut_short(accepted)
-        lmtp = self._connection.target.lmtp
-        due = len(accepted) if lmtp else 1
         self._attempt.dot_sent = True
-        wire.send(last, due)
+        wire.send(last)
         replies = await wire.replies(due, self._settings.dot_timeout)
         for number, place in enumerate(accepted):
             answer = replies[number : number + 1] if lmtp else replies

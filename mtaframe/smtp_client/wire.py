@@ -130,6 +130,10 @@ class Wire(SMTPProtocol):
         # 1, not 0: asyncio's TLS transport would then pause with nothing left to write, and never resume.
         cast("asyncio.WriteTransport", self.transport).set_write_buffer_limits(high=1)
 
+    def expect(self, replies: int) -> None:
+        """So many more replies are due."""
+        self._expected += replies
+
     def send(self, octets: bytes | memoryview, replies: int = 0) -> None:
         """Hand octets to the transport, after which so many replies are due."""
         self._expected += replies
