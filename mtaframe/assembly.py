@@ -3,7 +3,8 @@
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -26,6 +27,7 @@ from mtaframe.smtp_client import SmtpClient
 from mtaframe.watchdog import Watchdog
 
 T = TypeVar("T")
+Classes = Mapping[str, type[Any]]
 
 
 class Facade:
@@ -55,22 +57,23 @@ class Facade:
         return self.generation, self.reception
 
 
-def plugin_configs(names: Sequence[str]) -> Mapping[str, type[BaseModel] | str]:
-    """For each installed plugin the model of its file; for a listed one that can't be had, why."""
-    offered = installed()
-    found: dict[str, type[BaseModel] | str] = {}
-    for name in dict.fromkeys((*names, *offered)):
-        if name not in offered:
-            continue
-        try:
-            found[name] = config_class(plugin_class(name)) if name in names else BaseModel
-        except PluginError as error:
-            found[name] = str(error)
-    return found
+def read(folder: Path, extra: Classes = MappingProxyType({})) -> Configuration:
+    """The configuration of a folder. ConfigError has all its faults.
 
+    ``extra`` are plugin classes that are known without an entry point: a test's own.
+    """
 
-def read(folder: Path) -> Configuration:
-    """The configuration of a folder. ConfigError has all its faults."""
+    def plugin_configs(names: Sequence[str]) -> Mapping[str, type[BaseModel] | str]:
+        found: dict[str, type[BaseModel] | str] = dict.fromkeys((*installed(), *extra), BaseModel)
+        for name in names:
+            if name not in found:
+                continue
+            try:
+                found[name] = config_class(extra.get(name) or plugin_class(name))
+            except PluginError as error:
+                found[name] = str(error)
+        return found
+
     return load(snapshot(folder), plugin_configs)
 
 
@@ -100,6 +103,7 @@ async def built(
     reception: Reception | None,
     watchdog: Watchdog | None = None,
     observer: Callable[[Asked], None] | None = None,
+    extra: Classes = MappingProxyType({}),
 ) -> Generation:
     """A generation, its plugins started. ConfigError if a plugin can't be built or does not fit."""
     settings = configuration.settings
@@ -110,7 +114,8 @@ async def built(
         instances = []
         for name, config in configuration.plugins.items():
             try:
-                instances.append((name, plugin_class(name)(config, facade), settings.grants(name)))
+                kind = extra.get(name) or plugin_class(name)
+                instances.append((name, kind(config, facade), settings.grants(name)))
             except PluginError:
                 raise
             except Exception as error:

@@ -9,10 +9,11 @@ import logging
 import socket
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mtaframe import systemd
-from mtaframe.assembly import Outbound, built, read
+from mtaframe.assembly import Classes, Outbound, built, read
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.control import ControlError, ControlServer, socket_path
@@ -23,17 +24,21 @@ from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import SmtpServer
-from mtaframe.sockets import SocketError, address_of, closed, handed_over, opened
+from mtaframe.sockets import SocketError, closed, handed_over, key_of, opened
 from mtaframe.watchdog import Watchdog
 
 log = logging.getLogger("mtaframe")
 
 
 class Mta:
-    """One process: its listeners, its current generation and what all generations share."""
+    """One process: its listeners, its current generation and what all generations share.
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+    ``extra`` are plugin classes known without an entry point, by name: a test's own.
+    """
+
+    def __init__(self, folder: Path, clock: Clock | None = None, extra: Classes = MappingProxyType({})) -> None:
         self.folder = folder
+        self._extra = extra
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
         self.ledger = Ledger(self.clock)
@@ -55,7 +60,7 @@ class Mta:
     async def start(self) -> None:
         """Read the folder, start the plugins, open the doors. ConfigError if anything stands against it."""
         self._sockets = handed_over()
-        configuration = read(self.folder)
+        configuration = read(self.folder, self._extra)
         self.watchdog.start()
         try:
             await self._take_over(configuration)
@@ -77,7 +82,7 @@ class Mta:
         async with self._reloading:
             systemd.notify("RELOADING=1")
             try:
-                configuration = read(self.folder)
+                configuration = read(self.folder, self._extra)
                 if self.configuration and configuration.source.digest == self.configuration.source.digest:
                     log.info("configuration read again: the files are the same, what they refer to is taken up anew")
                 await self._take_over(configuration)
@@ -119,7 +124,9 @@ class Mta:
         generation: Generation | None = None
         try:
             number = old.number + 1 if old is not None else 1
-            generation = await built(configuration, number, outbound, self.clock, self.reception, self.watchdog)
+            generation = await built(
+                configuration, number, outbound, self.clock, self.reception, self.watchdog, extra=self._extra
+            )
             sockets = self._opened(configuration)
         except BaseException:
             if generation is not None:
@@ -136,11 +143,11 @@ class Mta:
             self._retire(old, before if before is not outbound else None)
 
     def _opened(self, configuration: Configuration) -> dict[str, socket.socket]:
-        wanted = [
-            (address, int(listener.socket_mode, 8))
+        wanted = {
+            key_of(listener.name, address): (address, int(listener.socket_mode, 8))
             for listener in configuration.settings.listener
             for address in listener.addresses
-        ]
+        }
         try:
             return opened(wanted, self._sockets)
         except SocketError as error:
@@ -153,13 +160,13 @@ class Mta:
         for settings in wanted:
             server = self.listeners.pop(settings.name, None)
             if server is not None and _same_door(server.settings, settings):
-                server.adopt(settings)
+                _adopted(server, settings)
                 keep[settings.name] = server
                 continue
             if server is not None:
                 gone.append(server)
             new = SmtpServer(settings, self.reception, self.clock, self._current().hostname)
-            await new.start([sockets[address].dup() for address in settings.addresses])
+            await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
             keep[settings.name] = new
         gone.extend(self.listeners.values())
         self.listeners = keep
@@ -200,10 +207,7 @@ class Mta:
             "generation": generation.number,
             "under_way": self.dispatch.under_way,
             "ledger": len(self.ledger),
-            "listeners": {
-                name: [address_of(self._sockets[a]) for a in server.settings.addresses]
-                for name, server in self.listeners.items()
-            },
+            "listeners": {name: list(server.addresses) for name, server in self.listeners.items()},
             "plugins": [
                 {
                     "name": plugin.name,
@@ -219,6 +223,13 @@ class Mta:
 
 def _same_door(one: ListenerSettings, other: ListenerSettings) -> bool:
     return (one.kind, one.addresses, one.tls == "implicit") == (other.kind, other.addresses, other.tls == "implicit")
+
+
+def _adopted(server: SmtpServer, settings: ListenerSettings) -> None:
+    try:
+        server.adopt(settings)
+    except OSError as error:
+        log.error("listener keeps its settings listener=%s reason=%s", settings.name, error.strerror)
 
 
 async def _leave(server: SmtpServer) -> None:

@@ -40,7 +40,7 @@ async def _serve(folder: Path, ready: Callable[[Mta], None]) -> None:
         await mta.reload()
 
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    watching = loop.create_task(watch(folder, changed, stop))
+    watching = loop.create_task(watch(folder, changed, stop, known=mta.configuration.source.digest))
     alive = loop.create_task(_sign_of_life())
     systemd.notify("READY=1")
     ready(mta)

@@ -3,7 +3,7 @@
 import os
 import socket
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from mtaframe.settings import Endpoint
 
@@ -25,21 +25,26 @@ def handed_over() -> dict[str, socket.socket]:
     return {address_of(one): one for one in found}
 
 
-def opened(addresses: Iterable[tuple[str, int]], have: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
-    """A listening socket for each (address, mode of a Unix socket): one we have already, or a new one.
+def opened(wanted: Mapping[str, tuple[str, int]], have: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
+    """A listening socket for each (address, mode of a Unix socket), by the same keys: one we have, or a new one.
 
     SocketError if one can't be opened; then those opened by this call are closed again.
     """
     sockets: dict[str, socket.socket] = {}
-    try:
-        for address, mode in addresses:
-            sockets[address] = have.get(address) or _listening(Endpoint(address), mode)
-    except OSError as error:
-        for address, one in sockets.items():
-            if address not in have:
-                one.close()
-        raise SocketError(f"{address} can't be listened on: {error.strerror}") from None
+    for key, (address, mode) in wanted.items():
+        try:
+            sockets[key] = have.get(key) or _listening(Endpoint(address), mode)
+        except OSError as error:
+            for other, one in sockets.items():
+                if other not in have:
+                    closed(one)
+            raise SocketError(f"{address} can't be listened on: {error.strerror}") from None
     return sockets
+
+
+def key_of(listener: str, address: str) -> str:
+    """What a socket is kept by: its address, or for a port of the system's choice its listener too."""
+    return f"{address} {listener}" if address.endswith(":0") else address
 
 
 def address_of(listening: socket.socket) -> str:

@@ -64,7 +64,7 @@ class SmtpServer:
         logging.getLogger("mail.log").setLevel(logging.CRITICAL + 1)
         if sockets is None:
             mode = int(self.settings.socket_mode, 8)
-            self._opened = opened(((address, mode) for address in self.settings.addresses), {})
+            self._opened = opened({address: (address, mode) for address in self.settings.addresses}, {})
             sockets = [one.dup() for one in self._opened.values()]
         for listening in sockets:
             await self._listen(asyncio.get_running_loop(), listening)
@@ -84,8 +84,7 @@ class SmtpServer:
     async def drain(self, seconds: float) -> None:
         """Takes no more clients, ends idle sessions (421), and waits so long for transactions under way to end."""
         self.is_draining = True
-        for server in self._listening:
-            server.close()
+        self._stop_listening()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self._connections and (left := deadline - loop.time()) > 0:
@@ -98,8 +97,7 @@ class SmtpServer:
 
     async def close(self) -> None:
         """Ends everything now; transactions that are waiting for their result are cancelled."""
-        for server in self._listening:
-            server.close()
+        self._stop_listening()
         tasks = [c.task for c in self._connections if c.task is not None]
         for connection in tuple(self._connections):
             if connection.transport is not None:
@@ -112,9 +110,6 @@ class SmtpServer:
         for server in self._listening:
             await server.wait_closed()
         self._listening.clear()
-        for one in self._opened.values():
-            closed(one)
-        self._opened.clear()
 
     # what a conversation asks for
 
@@ -155,15 +150,21 @@ class SmtpServer:
 
     # sockets
 
+    def _stop_listening(self) -> None:
+        for server in self._listening:
+            server.close()
+        for one in self._opened.values():
+            closed(one)
+        self._opened.clear()
+
     async def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         def protocol() -> asyncio.BaseProtocol:
             conversation = Conversation(self, loop)
             if self.settings.tls != "implicit" or self.certificates is None:
                 return conversation
             # the context of this very moment, which create_server(ssl=…) could not give
-            handshake = SSLProtocol(
-                loop, conversation, self.certificates.context, loop.create_future(), server_side=True
-            )
+            context = self.certificates.context
+            handshake = SSLProtocol(loop, conversation, context, None, server_side=True)  # type: ignore[arg-type]
             self._handshakes.add(handshake)
             return handshake
 

@@ -17,6 +17,7 @@ from mtaframe.testing.builders import (
 from mtaframe.testing.certificates import Authority, authority, self_signed, server_context
 from mtaframe.testing.clock import VirtualClock
 from mtaframe.testing.dns import ScriptedDns
+from mtaframe.testing.house import House, running
 from mtaframe.testing.mta import RecordingMta
 from mtaframe.testing.mx import ScriptedMx
 from mtaframe.testing.script import DROP, HANG, RESET, MxSession, Received
@@ -26,6 +27,7 @@ __all__ = [
     "HANG",
     "RESET",
     "Authority",
+    "House",
     "MxSession",
     "Received",
     "RecordingMta",
@@ -44,6 +46,7 @@ __all__ = [
     "reply",
     "result",
     "route",
+    "running",
     "self_signed",
     "server_context",
     "session",
