@@ -12,7 +12,7 @@ from mtaframe import Message
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _IN_COMMENT = re.compile(r"\\.?|[()]|[^\\()]++", re.DOTALL)
-_TOKEN = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
+_PIECE = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
 
 
 def author_domain(message: Message) -> str | None:
@@ -44,28 +44,28 @@ def _mailboxes(value: str) -> Iterator[str]:
     bare: list[str] = []
     angle: list[str] = []
     inside = has_angle = False
-    for token in _tokens(value):
+    for piece in _pieces(value):
         if inside:
-            if token in (">", ","):  # a comma stands in a source route or in a list whose bracket is missing
+            if piece in (">", ","):  # a comma stands in a source route or in a list whose bracket is missing
                 yield "".join(angle)
                 angle = []
-                inside = token != ">"
-            elif token == ":":
+                inside = piece != ">"
+            elif piece == ":":
                 angle = []  # it ends a source route
             else:
-                angle.append(token)
-        elif token == "<":
+                angle.append(piece)
+        elif piece == "<":
             inside = has_angle = True
-        elif token in (",", ";", ":"):
-            if token != ":" and not has_angle:
+        elif piece in (",", ";", ":"):
+            if piece != ":" and not has_angle:
                 yield "".join(bare)
-            bare, has_angle = [], has_angle and token == ":"
+            bare, has_angle = [], has_angle and piece == ":"
         else:
-            bare.append(token)
+            bare.append(piece)
     yield "".join(angle if inside else [] if has_angle else bare)
 
 
-def _tokens(value: str) -> Iterator[str]:
+def _pieces(value: str) -> Iterator[str]:
     """Special characters and the text between them; a quoted string or comment leaves a blank."""
     at = 0
     while at < len(value):
@@ -76,17 +76,17 @@ def _tokens(value: str) -> Iterator[str]:
             at = _end(_QUOTED, value, at)
             yield " "
         else:
-            end = _end(_TOKEN, value, at)
+            end = _end(_PIECE, value, at)
             yield value[at:end]
             at = end
 
 
 def _comment_end(value: str, start: int) -> int:
     depth = 0
-    for token in _IN_COMMENT.finditer(value, start):
-        depth += {"(": 1, ")": -1}.get(token[0], 0)
+    for piece in _IN_COMMENT.finditer(value, start):
+        depth += {"(": 1, ")": -1}.get(piece[0], 0)
         if depth == 0:
-            return token.end()
+            return piece.end()
     return len(value)
 
 

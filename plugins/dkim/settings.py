@@ -47,8 +47,20 @@ PRESENT = (
 )
 
 _NEVER = frozenset(
-    "received return-path received-spf authentication-results dkim-signature domainkey-signature delivered-to "
-    "x-original-to envelope-to delivery-date bcc resent-bcc".split()
+    {
+        "authentication-results",
+        "bcc",
+        "delivered-to",
+        "delivery-date",
+        "dkim-signature",
+        "domainkey-signature",
+        "envelope-to",
+        "received",
+        "received-spf",
+        "resent-bcc",
+        "return-path",
+        "x-original-to",
+    }
 )
 _FIELD_NAME = re.compile(r"[!-9<-~]+")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
