@@ -105,12 +105,12 @@ class Postfix:
             os.killpg(self._master.pid, signal.SIGTERM)
         await self._master.communicate()
 
-    async def inject(self, reverse_path: str, recipients: Sequence[str], message: str) -> None:
-        """Send a message to it by SMTP, as any program would. ``message``: lines that end in LF."""
+    async def inject(self, reverse_path: str, recipients: Sequence[str], message: str, port: int = 0) -> None:
+        """Send a message to it (or to another ``port``) by SMTP, as any program would; lines end in LF."""
 
         def send() -> None:
-            with smtplib.SMTP(self.host, self.port, local_hostname="client.example") as client:
-                client.sendmail(reverse_path, recipients, message.encode())
+            with smtplib.SMTP(self.host, port or self.port, local_hostname="client.example") as client:
+                client.sendmail(reverse_path, recipients, message.replace("\n", "\r\n").encode())
 
         await asyncio.to_thread(send)
 

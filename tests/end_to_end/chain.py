@@ -1,0 +1,57 @@
+"""mtaframe as a process of its own, as an operator starts it, for the chains with real mail servers."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+_RUN = """
+import sys
+from pathlib import Path
+from mtaframe.service import serve
+serve(Path(sys.argv[1]), lambda mta: print("ready", flush=True))
+"""
+
+
+class Mtaframe:
+    """``async with Mtaframe(folder, text) as mta:`` writes ``mtaframe.toml`` and runs it until the end.
+
+    ``log`` has all lines that it has logged, once it has ended.
+    """
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self.folder = folder
+        self.log = ""
+        self._process: asyncio.subprocess.Process | None = None
+        folder.mkdir(exist_ok=True)
+        (folder / "mtaframe.toml").write_text(f'control = "{folder}/control.sock"\n{settings}')
+
+    async def __aenter__(self) -> "Mtaframe":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Start it, and wait until its listeners are open."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _RUN, str(self.folder)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(20):
+            if await self._process.stdout.readline() != b"ready\n":
+                await self.stop()
+                raise RuntimeError(f"mtaframe does not start: {self.log}")
+
+    async def stop(self, *, kill: bool = False) -> None:
+        """End it by SIGTERM, or at once by SIGKILL."""
+        process, self._process = self._process, None
+        assert process is not None
+        if process.returncode is None:
+            process.kill() if kill else process.terminate()
+        _, errors = await process.communicate()
+        self.log += errors.decode()
