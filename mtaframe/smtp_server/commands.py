@@ -3,8 +3,6 @@
 The law: what is ambiguous is refused, never guessed. Values of parameters keep their case.
 """
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 
@@ -30,6 +28,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 _EHLO_NAME = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 
 LINE_TOO_LONG = Reply(500, "5.5.6", "the line is too long")
+TOO_BIG = Reply(552, "5.3.4", "the message is too big")
 NOT_A_LINE = Reply(500, "5.5.2", "the line holds a bare CR or LF, another control character, or is not UTF-8")
 _NO_PARAMETER = Reply(555, "5.5.4", "a parameter is not known here")
 _BAD_PARAMETER = Reply(501, "5.5.4", "a parameter is not valid")
@@ -111,28 +110,6 @@ def parse_rcpt(argument: str, *, smtputf8: bool) -> Recipient | Reply:
 def is_ehlo_name(text: str) -> bool:
     """Whether it can stand in a Received field as the client's name: a domain, or an address literal."""
     return _EHLO_NAME.fullmatch(text) is not None
-
-
-def decoded(text: bytes | str) -> bytes | None:
-    """What base64 hides in an AUTH exchange; ``=`` alone is nothing at all (RFC 4954 §4). None: not base64."""
-    if text in (b"=", "="):
-        return b""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def parse_plain(octets: bytes) -> tuple[str, str] | None:
-    """User and password of SASL PLAIN (RFC 4616), or None. Nobody may act for another one."""
-    try:
-        other, user, password = octets.decode().split("\0")
-    except ValueError:
-        return None
-    return (user, password) if user and other in ("", user) else None
-
-
-TOO_BIG = Reply(552, "5.3.4", "the message is too big")
 
 
 def _address(path: str) -> Address:

@@ -15,15 +15,14 @@ from mtaframe.message import has_bare_line_end
 from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
+from mtaframe.smtp_server.authentication import NOT_AUTHENTICATED, credentials
 from mtaframe.smtp_server.commands import (
     LINE_TOO_LONG,
     LONGEST_LINE,
     TOO_BIG,
-    decoded,
     is_ehlo_name,
     parse_line,
     parse_mail,
-    parse_plain,
     parse_rcpt,
 )
 from mtaframe.smtp_server.wire import Ended, Wire, log
@@ -43,7 +42,6 @@ _TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
 _UNKNOWN = Reply(500, "5.5.1", "the command is not known here")
 _NO_ARGUMENT = Reply(501, "5.5.4", "nothing may follow this command")
 _BAD_CHARACTERS = Reply(550, "5.6.11", "the message holds a bare CR or LF, or a NUL")
-_NOT_AUTHENTICATED = Reply(535, "5.7.8", "authentication failed")
 
 Do = Callable[["Conversation", str], Awaitable[None]]
 
@@ -211,45 +209,40 @@ class Conversation(Wire):
         return settings.auth and (self.is_secured or settings.auth_without_tls)
 
     async def _auth(self, argument: str) -> None:
-        mechanism, _, initial = argument.partition(" ")
         if not self._is_extended or self._client.account or self._transaction is not None:
             self._complain(Reply(503, "5.5.1", "AUTH is out of place here"))
         elif not self._server.settings.auth:
             self._complain(Reply(502, "5.5.1", "AUTH is not offered here"))
         elif not self._offers_auth:
             self._complain(Reply(538, "5.7.11", "AUTH needs TLS"))
-        elif mechanism.upper() == "PLAIN":
-            octets = decoded(initial) if initial else await self._challenge("")
-            await self._prove_identity(parse_plain(octets) if octets is not None else None, octets)
-        elif mechanism.upper() == "LOGIN":
-            user = decoded(initial) if initial else await self._challenge("VXNlcm5hbWU6")
-            password = await self._challenge("UGFzc3dvcmQ6") if user is not None else None
-            await self._prove_identity(_pair(user, password), password)
         else:
-            self._complain(Reply(504, "5.5.4", "write AUTH PLAIN or AUTH LOGIN"))
+            said = await credentials(argument, self._ask)
+            if isinstance(said, Reply) and said is not NOT_AUTHENTICATED:
+                self._complain(said)
+                return
+            refusal = await self._authenticated(said)
+            if refusal is None:
+                self.say(Reply(235, "2.7.0", "authenticated"))
+                return
+            self.say(refusal)
+            self._auth_failures += refusal.is_permanent
+            if self._auth_failures >= _MOST_AUTH_FAILURES:
+                self._end(Reply(421, "4.7.0", "too many failures"))
 
-    async def _challenge(self, text: str) -> bytes | None:
-        """What the client answers to a 334; None if it is not base64 (said), or the client gives up with ``*``."""
+    async def _ask(self, text: str) -> bytes | None:
         self.say_text(f"334 {text}")
-        line = await self._line()
-        return None if line is None or line == b"*" else decoded(line)
+        return await self._line()
 
-    async def _prove_identity(self, credentials: tuple[str, str] | None, octets: bytes | None) -> None:
-        if octets is None:
-            self._complain(Reply(501, "5.5.2", "the exchange was given up, or is not base64"))
-            return
-        answer: Session | Reply = _NOT_AUTHENTICATED
-        if credentials is not None:
-            answer = await self._server.reception.authenticate(self._client, *credentials)
-        if isinstance(answer, Session):
-            self._client = answer
-            self._identify(ehlo=answer.ehlo)
-            self.say(Reply(235, "2.7.0", "authenticated"))
-            return
-        self.say(answer)
-        self._auth_failures += answer.is_permanent
-        if self._auth_failures >= _MOST_AUTH_FAILURES:
-            self._end(Reply(421, "4.7.0", "too many failures"))
+    async def _authenticated(self, said: tuple[str, str] | Reply) -> Reply | None:
+        """The refusal; None if the session has its account now."""
+        if isinstance(said, Reply):
+            return said
+        answer = await self._server.reception.authenticate(self._client, *said)
+        if isinstance(answer, Reply):
+            return answer
+        self._client = answer
+        self._identify(ehlo=answer.ehlo)
+        return None
 
     # a transaction
 
@@ -321,9 +314,9 @@ class Conversation(Wire):
         except Exception as error:
             self._tell(error)
         finally:
-            self._is_completing = False
             if isinstance(replies, AsyncGenerator):
                 await replies.aclose()
+            self._is_completing = False
         self._say_to_all(_INTERNAL_ERROR, expected)
         self.flush()
         self._early = len(self.input)
@@ -397,13 +390,6 @@ class Conversation(Wire):
 
     def _tell(self, error: Exception) -> None:
         log.error("internal_error session=%s listener=%s", self._client.id, self._client.listener, exc_info=error)
-
-
-def _pair(user: bytes | None, password: bytes | None) -> tuple[str, str] | None:
-    try:
-        return (user.decode(), password.decode()) if user and password is not None else None
-    except UnicodeDecodeError:
-        return None
 
 
 _COMMANDS: Mapping[str, Do] = {

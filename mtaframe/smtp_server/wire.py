@@ -156,7 +156,7 @@ class Wire(SMTP):
         if self._search():
             return
         self.flush()
-        if self.transport is None or self._has_ended:
+        if self.transport is None or self.transport.is_closing() or self._has_ended:
             raise Ended
         if self.transport.get_write_buffer_size() > _HELD_OUTPUT:
             self._waits_since = self.loop.time()
