@@ -26,7 +26,7 @@ WRITTEN: dict[str, bytes] = {
     "latin-1": _BEGIN + b"X-Name: J\xf6rg\r\n\r\nGr\xfc\xdfe\xa0\r\n",
     "utf-8-everywhere": "From: Jörg <jörg@example.com>\r\nSubject: Grüße 🙂\r\n\r\nGrüße\u00a0\u3000\r\n".encode(),
     "all-octets": _BEGIN + b"\r\n" + bytes(o for o in range(1, 256) if o not in (10, 13)) + b"\r\n",
-    "folded-oddly": b"From:\r\n A\r\n\t<alice@example.com>\r\nSubject:\r\n \t \r\n \t odd \t\r\n\t\r\n fold\r\n\r\nx\r\n",
+    "folded-oddly": b"From:\r\n A\r\n\t<alice@example.com>\r\nSubject:\r\n \t \r\n \t odd \t\r\n\t\r\n z\r\n\r\nx\r\n",
     "folded-at-once": b"Subject:\r\n\tat once\r\nFrom: alice@example.com\r\nTo:\r\n\r\nx\r\n",
     "ends-in-a-fold": _BEGIN + b"X-Last: a\r\n \r\n\r\nx\r\n",
     "blank-before-colon": b"From: alice@example.com\r\nSubject : odd\r\nTo  : bob@example.net\r\n\r\nx\r\n",
