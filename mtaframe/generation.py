@@ -80,6 +80,10 @@ class Generation:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
+    def abandon(self) -> None:
+        """Wait for nobody any more: the process ends."""
+        self._idle.set()
+
     async def retire(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
         """Wait until nobody uses it, then stop the plugins and do what is left to do."""
         await self._idle.wait()

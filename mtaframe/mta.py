@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakSet
 
 from mtaframe import systemd
 from mtaframe.assembly import Classes, Outbound, built, read
@@ -51,6 +52,7 @@ class Mta:
         self._outbound: Outbound | None = None
         self._control: ControlServer | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._retired: WeakSet[Generation] = WeakSet()
         self._reloading = asyncio.Lock()
 
     def _current(self) -> Generation:
@@ -113,6 +115,8 @@ class Mta:
         if self.generation is not None:
             self._retire(self.generation, self._outbound)
             self.generation = None
+        for generation in self._retired:
+            generation.abandon()
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=5)
         self.watchdog.stop()
@@ -178,6 +182,7 @@ class Mta:
             self._background(_leave(server))
 
     def _retire(self, generation: Generation, outbound: Outbound | None) -> None:
+        self._retired.add(generation)
         self._background(generation.retire(outbound.close if outbound is not None else None))
 
     def _background(self, work: Awaitable[None]) -> None:

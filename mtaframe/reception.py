@@ -375,7 +375,9 @@ class Transaction:
         under_way.end()
         ours = set(under_way.results)
         for index, future in self._pending.items():
-            if future in ours and not future.done():
+            if future.done():
+                self._results[index] = future.result()
+            elif future in ours:
                 self._reception.ledger.detach(self._fingerprints[index], future)
 
 
