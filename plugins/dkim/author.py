@@ -27,7 +27,7 @@ def domains(value: str) -> set[str]:
     if not found and "<" in value:  # an unclosed quote or comment has swallowed all: what do most readers show?
         inner = value[value.rfind("<") + 1 :].partition(">")[0]
         found = set(inner.split("@")[1:])
-    return {a_labels(domain) for domain in found}
+    return {a_labels(domain) for domain in found} - {""}
 
 
 def a_labels(domain: str) -> str:
