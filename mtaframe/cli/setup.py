@@ -18,6 +18,7 @@ import click
 import tomlkit
 from pydantic import ValidationError
 
+from mtaframe.cli.options import SYSTEM_FOLDER
 from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
 from mtaframe.settings import Endpoint, ListenerSettings, Settings
 
@@ -37,10 +38,10 @@ _CHAINS = """\
 @click.option("--smart-host", metavar="HOST:PORT", help="Who takes our mail (front).")
 @click.option(
     "--conf",
+    "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("/etc/mtaframe"),
-    show_default=True,
-    help="The directory to write.",
+    metavar="DIR",
+    help=f"The folder to write. Default: {SYSTEM_FOLDER}.",
 )
 @click.option("--apply", is_flag=True, help="Write; without it, only show what would be written.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
@@ -51,14 +52,15 @@ def setup(
     hostname: str | None,
     listen: tuple[str, ...],
     smart_host: str | None,
-    conf: Path,
+    folder: Path | None,
     apply: bool,
     force: bool,
 ) -> None:
     """Write a configuration: asks what is not said by options, shows it, and with --apply writes it."""
     if context.invoked_subcommand is not None:
         return
-    if chain is None:
+    conf: Path = folder or context.find_root().params.get("folder") or SYSTEM_FOLDER
+    if chain is None and sys.stdin.isatty():
         click.echo(_CHAINS)
     chain = chain or _asked("Where does mtaframe stand", "behind", click.Choice(list(PRESETS)))
     hostname = hostname or _asked("Our name", "auto")

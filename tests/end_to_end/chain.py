@@ -4,12 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-_RUN = """
-import sys
-from pathlib import Path
-from mtaframe.service import serve
-serve(Path(sys.argv[1]), lambda mta: print("ready", flush=True))
-"""
+_PROGRAM = (sys.executable, "-c", "from mtaframe.cli import main; main()")
 
 
 class Mtaframe:
@@ -36,14 +31,14 @@ class Mtaframe:
     async def start(self) -> None:
         """Start it, and wait until its listeners are open."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", _RUN, str(self.folder)),
+            *(*_PROGRAM, "run", "--conf", str(self.folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
         async with asyncio.timeout(20):
-            if await self._process.stdout.readline() != b"ready\n":
+            if not (await self._process.stdout.readline()).startswith(b"mtaframe runs"):
                 await self.stop()
                 raise RuntimeError(f"mtaframe does not start: {self.log}")
 

@@ -1,6 +1,8 @@
 """The chains of ``contrib/postfix``, with the very lines that ``mtaframe setup postfix`` writes."""
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ name = "postfix"
 kind = "lmtp"
 addresses = ["{endpoint}"]
 trusted = ["127.0.0.0/8"]
+socket_mode = "0666"
 """
 
 
@@ -40,14 +43,22 @@ def endpoint() -> Endpoint:
     return Endpoint(f"127.0.0.1:{free_port()}")
 
 
+@pytest.fixture
+def unix_socket() -> Iterator[Endpoint]:
+    """In a folder that Postfix's user may enter."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Endpoint(f"{directory}/lmtp.sock")
+
+
 async def test_each_recipient_gets_its_own_answer(
-    start_postfix: StartPostfix, endpoint: Endpoint, tmp_path: Path
+    start_postfix: StartPostfix, unix_socket: Endpoint, tmp_path: Path
 ) -> None:
     """One is delivered, one bounced by Postfix with the MX's words, one kept by Postfix until it is taken."""
-    async with ScriptedMx() as mx, Mtaframe(tmp_path / "conf", behind(mx, endpoint)):
+    async with ScriptedMx() as mx, Mtaframe(tmp_path / "conf", behind(mx, unix_socket)):
         mx.script("rcpt", "550 5.1.1 no such user", to="gone@example.com", always=True)
         mx.script("rcpt", "450 4.2.1 greylisted", to="later@example.com")
-        postfix = await postfix_before(start_postfix, endpoint)
+        postfix = await postfix_before(start_postfix, unix_socket)
         await postfix.inject("a@sender.example", ["b@example.com", "gone@example.com", "later@example.com"], MESSAGE)
         await postfix.logged("status=deferred")
         await postfix.emptied()
