@@ -98,7 +98,6 @@ class SmtpServer:
     async def close(self) -> None:
         """Ends everything now; transactions that are waiting for their result are cancelled."""
         self._stop_listening()
-        tasks = [c.task for c in self._connections if c.task is not None]
         for connection in tuple(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -106,7 +105,6 @@ class SmtpServer:
             if handshake._app_transport is not None:
                 handshake._app_transport.abort()
         await self._nobody.wait()
-        await asyncio.gather(*tasks, return_exceptions=True)
         for server in self._listening:
             await server.wait_closed()
         self._listening.clear()
@@ -115,13 +113,17 @@ class SmtpServer:
 
     def welcome(self, connection: Conversation) -> None:
         """One more client; said again after STARTTLS."""
-        self._connections.add(connection)
-        self._nobody.clear()
+        if connection not in self._connections and connection.task is not None:
+            self._connections.add(connection)
+            self._nobody.clear()
+            connection.task.add_done_callback(lambda _: self.forget(connection))
 
     def forget(self, connection: Conversation) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
-            self._nobody.set()
+        """Said when the connection is lost and when the conversation has ended: the later one counts."""
+        if connection.transport is None and (connection.task is None or connection.task.done()):
+            self._connections.discard(connection)
+            if not self._connections:
+                self._nobody.set()
 
     def session_for(self, session_id: str, transport: asyncio.BaseTransport | None) -> Session:
         """What is known of a client before it has said a word."""

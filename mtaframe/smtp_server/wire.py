@@ -26,6 +26,7 @@ END_OF_DATA = b"\r\n.\r\n"
 _HELD_INPUT = 65_536
 """Octets that wait for a busy server before the client is made to wait."""
 _HELD_OUTPUT = 65_536
+_HELD_REPLIES = 500
 
 
 class Ended(Exception):
@@ -96,14 +97,14 @@ class Wire(SMTP):
 
     def data_received(self, data: bytes) -> None:
         self.input += data
-        if self._waiter is None:
-            if len(self.input) > _HELD_INPUT and not self._is_held and self.transport is not None:
-                self._is_held = True
-                self.transport.pause_reading()
-        elif self._search():
-            self._wake()
-        elif self._wanted is END_OF_DATA:
-            self._waits_since = self.loop.time()
+        if self._waiter is not None and not self._waiter.done():
+            if self._search():
+                self._wake()
+            elif self._wanted is END_OF_DATA:
+                self._waits_since = self.loop.time()
+        elif len(self.input) > _HELD_INPUT and not self._is_held and self.transport is not None:
+            self._is_held = True
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """What was received before is still obeyed; TLS can't stay half open."""
@@ -124,6 +125,7 @@ class Wire(SMTP):
             pass
         finally:
             self.flush()
+            self._waits_since = self.loop.time()
             if self.transport is not None:
                 self.transport.close()
 
@@ -153,7 +155,7 @@ class Wire(SMTP):
         self._wanted, self._limit = wanted, limit
         self._searched = self._dots = self._dots_counted = 0
         self._overflowed = False
-        if self._search():
+        if self._search() and len(self._output) < _HELD_REPLIES:
             return
         self.flush()
         if self.transport is None or self.transport.is_closing() or self._has_ended:
@@ -164,11 +166,9 @@ class Wire(SMTP):
                 await self._writer.drain()
             finally:
                 self._waits_since = None
-            if self._search():
-                return
-        if self._is_held:
-            self._is_held = False
-            self.transport.resume_reading()
+        if self._at >= 0 or self._search():
+            return
+        self._read_on()
         await self._wait()
         if self._at < 0:
             raise Ended
@@ -208,6 +208,13 @@ class Wire(SMTP):
         del self.input[:size]
         self._early = max(0, self._early - size)
         self._searched = max(0, self._searched - size)
+        if len(self.input) <= _HELD_INPUT:
+            self._read_on()  # if only to notice that the client has gone
+
+    def _read_on(self) -> None:
+        if self._is_held and self.transport is not None and not self.transport.is_closing():
+            self._is_held = False
+            self.transport.resume_reading()
 
     async def _line(self) -> bytes | None:
         """The next line without its CR LF; None if it was longer than any may be."""

@@ -1,4 +1,4 @@
-"""What the door overrides or uses of aiosmtpd and of asyncio's TLS without their promise: here a break is told by name."""
+"""What the door overrides or uses of aiosmtpd and asyncio without their promise: a break is told by name."""
 
 import asyncio
 import inspect

@@ -154,6 +154,29 @@ async def test_a_big_message_comes_whole_whatever_its_chunks(door: Door, chunk: 
     assert door.reception.messages == [message]
 
 
+async def test_a_big_message_that_comes_before_it_is_asked_for(door: Door) -> None:
+    """A client that does not wait for 354, while we are busy with RCPT."""
+    door.reception.rcpt_answers["b@example.net"] = HANG
+    client = await door.client(await door.open())
+    await client.reply()
+    message = b"x\r\n" * 300_000
+    client.send(b"EHLO client\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n" + message + b".\r\n")
+    await asyncio.sleep(0.1)
+    door.reception.go_on.set()
+    assert [(await client.reply())[:3] for _ in range(5)] == ["250", "250", "250", "354", "250"]
+    assert door.reception.messages == [message]
+
+
+async def test_a_client_that_goes_behind_a_big_message_is_noticed(door: Door) -> None:
+    door.reception.dot_answers.append(HANG)
+    client = await door.client(await door.open())
+    await client.up_to_data()
+    client.send(b"x\r\n" * 500_000 + b".\r\n")
+    await asyncio.wait_for(door.reception.completing.wait(), 5)
+    client.writer.close()
+    assert await door.settled() == ["unproven"]
+
+
 async def test_too_big_a_message_is_swallowed_within_the_limit(door: Door) -> None:
     server = await door.open(max_size="100 KB")
     client = await door.client(server)
@@ -360,8 +383,16 @@ async def test_a_client_that_never_reads_is_not_read_from_either(door: Door) -> 
     for _ in range(40):
         await asyncio.sleep(0.01)
         assert len(conversation.input) < 600_000
-        assert conversation.transport is None or conversation.transport.get_write_buffer_size() < 3_000_000
+        assert conversation.transport is None or conversation.transport.get_write_buffer_size() < 600_000
     await door.settled()
+
+
+async def test_a_client_that_neither_reads_nor_goes_is_cut_off(door: Door) -> None:
+    server = await door.open(idle_timeout="200ms")
+    client = await door.client(server, limit=1000)
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.send("HELP\r\n" * 200_000 + "QUIT\r\n")
+    await until(lambda: not server.connections)
 
 
 async def test_lines_may_be_as_long_as_their_command_says(door: Door) -> None:
