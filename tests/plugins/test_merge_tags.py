@@ -2,10 +2,13 @@ import email
 import email.policy
 import html
 import json
+import re
 import time
+import tomllib
 from email.headerregistry import Address as Mailbox
 from email.message import EmailMessage
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtaframe import Delivery, Envelope, Message, Reject, parts
+from mtaframe.reference import settings_table
 from mtaframe.testing import RecordingMta, delivery, envelope, message, recipient
 from mtaframe_plugins.merge_tags import MergeTags
 
+ROOT = Path(__file__).parents[2]
 JOE, EVE = "joe@example.net", "eve@example.org"
 
 
@@ -63,6 +68,15 @@ def merged_field(name: str, value: str, values: dict[str, str]) -> Message:
 
 
 # The variables
+
+
+def test_the_shipped_file_and_the_docs_show_every_key_with_its_default() -> None:
+    shipped = (ROOT / "conf" / "merge_tags.toml").read_text()
+    shown = tomllib.loads(re.sub(r"(?m)^#(?! )", "", shipped))
+    assert MergeTags.Config.model_validate(shown) == MergeTags.Config()
+    assert set(shown) == set(MergeTags.Config.model_fields)
+    page = (ROOT / "docs" / "plugins" / "merge_tags.md").read_text()
+    assert f"<!-- generated: merge_tags -->\n{settings_table(MergeTags.Config)}\n<!-- end -->" in page
 
 
 def test_a_message_without_the_field_passes_untouched() -> None:
