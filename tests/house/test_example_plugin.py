@@ -1,5 +1,6 @@
 """The example plugin, installed as any third party's, and the one that ``mtaframe plugin new`` writes."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -68,3 +69,10 @@ def test_a_name_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(plugin, ["new", name, "--into", str(tmp_path)])
     assert result.exit_code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tutorials_plugin_passes_the_tutorials_tests(installed: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "writing-plugins.md").read_text(), re.DOTALL)
+    (tmp_path / "test_tutorial.py").write_text("\n\n".join(blocks))
+    arguments = ("-q", "-p", "no:cacheprovider", "-c", ROOT / "contrib" / "example-plugin" / "pyproject.toml")
+    assert "2 passed" in run(installed, "-m", "pytest", *arguments, "test_tutorial.py", cwd=tmp_path)
