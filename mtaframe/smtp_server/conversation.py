@@ -15,6 +15,7 @@ from mtaframe.message import has_bare_line_end
 from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
+from mtaframe.smtp_server import replies
 from mtaframe.smtp_server.authentication import NOT_AUTHENTICATED, credentials
 from mtaframe.smtp_server.commands import (
     LINE_TOO_LONG,
@@ -34,14 +35,6 @@ _MOST_ERRORS = 20
 _MOST_AUTH_FAILURES = 3
 _PROOF_TIME = 5.0
 """Seconds that a client gets to prove that it has read its reply, when we are about to end the session."""
-
-_INTERNAL_ERROR = Reply(451, "4.3.0", "internal error, try again")
-_STOPPING = Reply(421, "4.3.2", "the service is stopping")
-_FULL = Reply(421, "4.3.2", "too many connections")
-_TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
-_UNKNOWN = Reply(500, "5.5.1", "the command is not known here")
-_NO_ARGUMENT = Reply(501, "5.5.4", "nothing may follow this command")
-_BAD_CHARACTERS = Reply(550, "5.6.11", "the message holds a bare CR or LF, or a NUL")
 
 Do = Callable[["Conversation", str], Awaitable[None]]
 
@@ -97,14 +90,14 @@ class Conversation(Wire):
 
     async def _greet(self) -> bool:
         if self._server.is_full:
-            self.say(_FULL)
+            self.say(replies.FULL)
             return False
         self._client = self._server.session_for(self._client.id, self.transport)
         try:
             answer = await self._server.reception.connect(self._client)
         except Exception as error:
             self._tell(error)
-            answer = Reply(421, "4.3.0", "internal error, try again")
+            answer = replies.CANT_GREET
         if isinstance(answer, Reply):
             self.say(answer)
             return False
@@ -120,28 +113,28 @@ class Conversation(Wire):
             self._complain(command)
             return
         if self._server.is_draining and self._transaction is None and command.verb != "QUIT":
-            self._end(_STOPPING)
+            self._end(replies.STOPPING)
             return
         do = self._table.get(command.verb)
         if do is None:
-            self._complain(_UNKNOWN)
+            self._complain(replies.UNKNOWN)
             return
         try:
             await do(self, command.argument)
-        except (Ended, ConnectionError):
+        except Ended:
             raise
         except Exception as error:
             self._tell(error)
-            self.say(_INTERNAL_ERROR)
-        if self._server.is_draining and self._transaction is None and not self._unproven:
-            self._end(_STOPPING)
+            self.say(replies.INTERNAL_ERROR)
+        if self._server.is_draining and self._transaction is None and not (self._unproven or self._is_over):
+            self._end(replies.STOPPING)
 
     def retire(self) -> None:
         """While the server stops: ends a session that is under no transaction, once its last reply is proven."""
         if self._waiter is None or self._waits_since is None or self._transaction is not None or self._has_quit:
             return
         if not self._unproven or self.loop.time() - self._waits_since > _PROOF_TIME:
-            self.dismiss(_STOPPING)
+            self.dismiss(replies.STOPPING)
 
     # greeting
 
@@ -151,14 +144,8 @@ class Conversation(Wire):
         self._is_extended = True
         self._identify(ehlo=name)
         settings = self._server.settings
-        lines = [self._server.hostname, f"SIZE {settings.max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-        if settings.tls == "starttls" and not self.is_secured:
-            lines.append("STARTTLS")
-        if self._offers_auth:
-            lines.append("AUTH PLAIN LOGIN")
-        lines.append("ENHANCEDSTATUSCODES")
-        last = len(lines) - 1
-        self.say_text("\r\n".join(f"250{' ' if n == last else '-'}{line}" for n, line in enumerate(lines)))
+        starttls = settings.tls == "starttls" and not self.is_secured
+        self.say_text(replies.ehlo(self._server.hostname, settings.max_size, starttls, self._offers_auth))
 
     async def _helo(self, name: str) -> None:
         if self._is_called(name):
@@ -169,7 +156,7 @@ class Conversation(Wire):
     def _is_called(self, name: str) -> bool:
         """Whether the client has a name that we can repeat; a transaction under way ends (RFC 5321 §4.1.4)."""
         if not is_ehlo_name(name):
-            self._complain(Reply(501, "5.5.4", "say your host name or address literal"))
+            self._complain(replies.BAD_EHLO_NAME)
             return False
         self._transaction = None
         return True
@@ -185,14 +172,14 @@ class Conversation(Wire):
     async def _starttls(self, argument: str) -> None:
         certificates = self._server.certificates
         if argument:
-            self._complain(_NO_ARGUMENT)
+            self._complain(replies.NO_ARGUMENT)
         elif self.is_secured or self._transaction is not None:
-            self._complain(Reply(503, "5.5.1", "STARTTLS is out of place here"))
+            self._complain(replies.STARTTLS_OUT_OF_PLACE)
         elif certificates is None or self._server.settings.tls != "starttls":
-            self._complain(Reply(502, "5.5.1", "STARTTLS is not offered here"))
+            self._complain(replies.NO_STARTTLS)
         elif self.input:
             # whatever came with STARTTLS would count as said under TLS: an attack, or a broken client
-            self._end(Reply(421, "4.7.0", "nothing may be sent behind STARTTLS before TLS"))
+            self._end(replies.INJECTED)
         else:
             self.say(Reply(220, "2.0.0", "go ahead"))
             await self._secure(certificates)
@@ -210,11 +197,11 @@ class Conversation(Wire):
 
     async def _auth(self, argument: str) -> None:
         if not self._is_extended or self._client.account or self._transaction is not None:
-            self._complain(Reply(503, "5.5.1", "AUTH is out of place here"))
+            self._complain(replies.AUTH_OUT_OF_PLACE)
         elif not self._server.settings.auth:
-            self._complain(Reply(502, "5.5.1", "AUTH is not offered here"))
+            self._complain(replies.NO_AUTH)
         elif not self._offers_auth:
-            self._complain(Reply(538, "5.7.11", "AUTH needs TLS"))
+            self._complain(replies.AUTH_NEEDS_TLS)
         else:
             said = await credentials(argument, self._ask)
             if isinstance(said, Reply) and said is not NOT_AUTHENTICATED:
@@ -227,7 +214,7 @@ class Conversation(Wire):
             self.say(refusal)
             self._auth_failures += refusal.is_permanent
             if self._auth_failures >= _MOST_AUTH_FAILURES:
-                self._end(Reply(421, "4.7.0", "too many failures"))
+                self._end(replies.TOO_MANY_FAILURES)
 
     async def _ask(self, text: str) -> bytes | None:
         self.say_text(f"334 {text}")
@@ -251,7 +238,7 @@ class Conversation(Wire):
             self._complain(Reply(503, "5.5.1", f"say {'LHLO' if self._is_lmtp else 'EHLO'} first"))
             return
         if self._transaction is not None:
-            self._complain(Reply(503, "5.5.1", "a transaction is under way"))
+            self._complain(replies.UNDER_WAY)
             return
         settings = self._server.settings
         mail = parse_mail(argument, extended=self._is_extended, auth=self._offers_auth, max_size=settings.max_size)
@@ -267,35 +254,34 @@ class Conversation(Wire):
 
     async def _rcpt(self, argument: str) -> None:
         if self._transaction is None:
-            self._complain(Reply(503, "5.5.1", "MAIL comes first"))
+            self._complain(replies.MAIL_FIRST)
             return
         recipient = parse_rcpt(argument, smtputf8=self._smtputf8)
         if isinstance(recipient, Reply):
             self._complain(recipient)
         elif self._transaction.accepted >= self._terms.max_recipients:
-            self.say(Reply(452, "4.5.3", "too many recipients"))
+            self.say(replies.TOO_MANY_RECIPIENTS)
         else:
             self.say(await self._transaction.add(recipient))
 
     async def _take_data(self, argument: str) -> None:
         if argument:
-            self._complain(_NO_ARGUMENT)
+            self._complain(replies.NO_ARGUMENT)
             return
         transaction = self._transaction
         if transaction is None or not transaction.accepted:
-            missing = "MAIL comes first" if transaction is None else "no recipient was accepted"
-            self._complain(Reply(503, "5.5.1", missing))
+            self._complain(replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT)
             return
         self.say_text("354 end with CR LF . CR LF")
         octets = await self._data(self._terms.max_size)
         self._transaction = None
-        replies = transaction.accepted if self._is_lmtp else 1
+        expected = transaction.accepted if self._is_lmtp else 1
         if octets is None:
-            self._say_to_all(TOO_BIG, replies)
+            self._say_to_all(TOO_BIG, expected)
         elif b"\0" in octets or has_bare_line_end(octets):
-            self._say_to_all(_BAD_CHARACTERS, replies)
+            self._say_to_all(replies.BAD_CHARACTERS, expected)
         else:
-            await self._complete(transaction, octets, replies)
+            await self._complete(transaction, octets, expected)
 
     async def _complete(self, transaction: Transaction, octets: bytes, expected: int) -> None:
         """Each reply is written as it comes; those that reception fails to give are "try again"."""
@@ -303,9 +289,9 @@ class Conversation(Wire):
             raise Ended
         self._unproven.append(transaction)
         self._is_completing = True
-        replies = transaction.complete(octets)
+        answers = transaction.complete(octets)
         try:
-            async for reply in replies:
+            async for reply in answers:
                 self.say(reply)
                 self.flush()
                 expected -= 1
@@ -314,10 +300,10 @@ class Conversation(Wire):
         except Exception as error:
             self._tell(error)
         finally:
-            if isinstance(replies, AsyncGenerator):
-                await replies.aclose()
+            if isinstance(answers, AsyncGenerator):
+                await answers.aclose()
             self._is_completing = False
-        self._say_to_all(_INTERNAL_ERROR, expected)
+        self._say_to_all(replies.INTERNAL_ERROR, expected)
         self.flush()
         self._early = len(self.input)
 
@@ -341,7 +327,7 @@ class Conversation(Wire):
 
     async def _rset(self, argument: str) -> None:
         if argument:
-            self._complain(_NO_ARGUMENT)
+            self._complain(replies.NO_ARGUMENT)
             return
         self._transaction = None
         self.say(Reply(250, "2.0.0", "ok"))
@@ -360,7 +346,7 @@ class Conversation(Wire):
 
     async def _quit(self, argument: str) -> None:
         if argument:
-            self._complain(_NO_ARGUMENT)
+            self._complain(replies.NO_ARGUMENT)
             return
         self._end(Reply(221, "2.0.0", "bye"))
         if self._unproven:
@@ -382,7 +368,7 @@ class Conversation(Wire):
         self.say(reply)
         self._errors += 1
         if self._errors >= _MOST_ERRORS:
-            self._end(_TOO_MANY_ERRORS)
+            self._end(replies.TOO_MANY_ERRORS)
 
     def _end(self, reply: Reply) -> None:
         self.say(reply)

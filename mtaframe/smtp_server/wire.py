@@ -121,7 +121,7 @@ class Wire(SMTP):
     async def _handle_client(self) -> None:
         try:
             await self._conversation()
-        except (Ended, ConnectionError):
+        except Ended:
             pass
         finally:
             self.flush()
@@ -164,6 +164,8 @@ class Wire(SMTP):
             self._waits_since = self.loop.time()
             try:
                 await self._writer.drain()
+            except ConnectionError:
+                raise Ended from None
             finally:
                 self._waits_since = None
         if self._at >= 0 or self._search():
