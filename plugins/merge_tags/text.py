@@ -16,7 +16,7 @@ class Values:
     """The variables of one copy, each written only once for each kind of place, and the room left for text."""
 
     def __init__(self, variables: Mapping[str, str], room: int) -> None:
-        self.variables = variables
+        self.variables = dict(variables)
         self.room = room
         self._written: dict[tuple[str, Written], str] = {}
 
