@@ -37,7 +37,7 @@ class Dkim(Plugin):
             for entry in entries:
                 for name in entry.accounts:
                     if name not in self.mta.accounts:
-                        raise ValueError(f'conf/dkim.toml: [[{table}]] of {entry.domain}: there is no account "{name}"')
+                        raise ValueError(f'[[{table}]] of {entry.domain}: there is no account "{name}"')
 
     @hookimpl
     def sign(self, envelope: Envelope, message: Message) -> Message | Reject | None:
@@ -82,13 +82,12 @@ class Dkim(Plugin):
 
 
 def _loaded(settings: KeySettings) -> SigningKey:
-    place = f"conf/dkim.toml: [[key]] {settings.selector} of {settings.domain}"
     try:
         key = private_key(settings.file)
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
+        raise ValueError(f"[[key]] {settings.selector} of {settings.domain}: {error}") from None
     for worry in worries(settings.file, key):
-        log.warning("%s: %s", place, worry)
+        log.warning("dkim key domain=%s selector=%s: %s", settings.domain, settings.selector, worry)
     return SigningKey(
         settings.domain, settings.selector, algorithm(key), settings.subdomains, frozenset(settings.accounts), key
     )

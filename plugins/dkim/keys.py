@@ -76,7 +76,7 @@ def worries(file: str, key: PrivateKey) -> list[str]:
     """What works, but should not stay so."""
     found = []
     if isinstance(key, RSAPrivateKey) and not GOOD_BITS <= key.key_size <= MOST_BITS:
-        found.append(f"an RSA key of {key.key_size} bits, some verifiers want {GOOD_BITS} to {MOST_BITS}")
+        found.append(f"an RSA key of {key.key_size} bits; {GOOD_BITS} to {MOST_BITS} suit every verifier")
     if Path(file).stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         found.append("everybody on this machine can read the file")
     return found
