@@ -17,6 +17,7 @@ class Mtaframe:
         self.folder = folder
         self.log = ""
         self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
         folder.mkdir(exist_ok=True)
         (folder / "mtaframe.toml").write_text(f'control = "{folder}/control.sock"\n{settings}')
 
@@ -37,6 +38,8 @@ class Mtaframe:
             stderr=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._reading = asyncio.create_task(self._read(self._process.stderr))
         async with asyncio.timeout(20):
             if not (await self._process.stdout.readline()).startswith(b"mtaframe runs"):
                 await self.stop()
@@ -48,5 +51,11 @@ class Mtaframe:
         assert process is not None
         if process.returncode is None:
             process.kill() if kill else process.terminate()
-        _, errors = await process.communicate()
-        self.log += errors.decode()
+        await process.wait()
+        if self._reading is not None:
+            await self._reading
+
+    async def _read(self, errors: asyncio.StreamReader) -> None:
+        """All along, for a full pipe would stop the program."""
+        async for line in errors:
+            self.log += line.decode()
