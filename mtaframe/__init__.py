@@ -15,7 +15,7 @@ from mtaframe.question import Question
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
-from mtaframe.settings import Domain, FilePath, Model
+from mtaframe.settings import Domain, Domains, FilePath, Model
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Discard",
     "DnsError",
     "Domain",
+    "Domains",
     "Duration",
     "Envelope",
     "Event",
