@@ -1,6 +1,7 @@
 """The dkim plugin: which keys sign whose mail, what a wrong key does to the configuration, how a key is changed."""
 
 import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from pydantic import ValidationError
 from mtaframe import Account, Message, Reject
 from mtaframe.assembly import read
 from mtaframe.config import ConfigError
+from mtaframe.reference import settings_table
 from mtaframe.testing import RecordingMta, ScriptedDns, VirtualClock, account, envelope, message
 from mtaframe_plugins.dkim import Dkim
-from mtaframe_plugins.dkim.settings import OVERSIGNED, DkimSettings
+from mtaframe_plugins.dkim.settings import OVERSIGNED, DkimSettings, KeySettings, ThirdPartySettings
 from tests.plugins.dkim_oracle import KeyFile, dkimpy_accepts, ed25519_key, rsa_key, signed_names
 
-SHIPPED = Path(__file__).parents[2] / "conf" / "dkim.toml"
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "conf" / "dkim.toml"
+PAGE = ROOT / "docs" / "plugins" / "dkim.md"
 
 
 @pytest.fixture(scope="module")
@@ -321,10 +325,9 @@ def test_the_shipped_file_shows_every_default(tmp_path: Path) -> None:
 
 
 def test_the_shipped_file_is_good_when_all_is_switched_on(tmp_path: Path, rsa: KeyFile) -> None:
-    text = re.sub(r"^#(?=[^ #])", "", SHIPPED.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"(?m)^#(?! )", "", SHIPPED.read_text())
     text = text.replace("/etc/mtaframe/keys/example.com/202601-rsa.pem", str(rsa.path))
     text = re.sub(r"(\[\[third_party\]\]\n(?:.*\n)*?domain = )\S+", r'\1"example.com"', text)
-    text = "\n".join(line.removeprefix("#") if line.startswith("#  ") else line for line in text.splitlines())
     settings = dict(read(folder(tmp_path, text)).plugins)["dkim"]
     assert isinstance(settings, DkimSettings)
     plain = DkimSettings()
@@ -332,6 +335,15 @@ def test_the_shipped_file_is_good_when_all_is_switched_on(tmp_path: Path, rsa: K
     assert settings.lifetime == 30 * 86400
     assert [key.subdomains for key in settings.key] == [True]
     assert [third.always for third in settings.third_party] == [False]
+
+
+def test_the_shipped_file_and_the_docs_show_every_key() -> None:
+    shown = tomllib.loads(re.sub(r"(?m)^#(?! )", "", SHIPPED.read_text()))
+    assert set(shown) == set(DkimSettings.model_fields)
+    assert set(shown["key"][0]) == set(KeySettings.model_fields)
+    assert set(shown["third_party"][0]) == set(ThirdPartySettings.model_fields)
+    page = PAGE.read_text()
+    assert f"<!-- generated: dkim -->\n{settings_table(Dkim.Config)}\n<!-- end -->" in page
 
 
 async def test_another_selector_takes_over_with_the_next_configuration(tmp_path: Path, ed: KeyFile) -> None:
