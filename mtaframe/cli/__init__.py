@@ -110,7 +110,7 @@ def _imported(place: str) -> click.Command | None:
     return command if isinstance(command, click.Command) else None
 
 
-@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("mtaframe", cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--conf",
     "folder",
