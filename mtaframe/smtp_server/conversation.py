@@ -70,14 +70,11 @@ class Conversation(Wire):
         self._server.forget(self)
 
     def _vanished(self, *, in_order: bool) -> None:
+        """Going while it waits, a client ends our work; going later, it may prove that it has read its replies."""
         if self._is_completing:
             if self.task is not None:
                 self.task.cancel()
-        elif self._has_quit:
-            # QUIT came with the final dot, before the reply: a client that closes in order has read that
-            if in_order and self._unproven and self._all_was_received():
-                self._settle(proven=True)
-        elif self.input.find(b"\r\n", self._early) >= 0:
+        elif self.input.find(b"\r\n", self._early) >= 0 or (in_order and self._all_was_read()):
             self._settle(proven=True)
 
     async def _conversation(self) -> None:
@@ -293,10 +290,10 @@ class Conversation(Wire):
         try:
             async for reply in answers:
                 self.say(reply)
-                self.flush()
                 expected -= 1
                 if not expected:
                     break
+                self.flush()
         except Exception as error:
             self._tell(error)
         finally:
@@ -304,7 +301,8 @@ class Conversation(Wire):
                 await answers.aclose()
             self._is_completing = False
         self._say_to_all(replies.INTERNAL_ERROR, expected)
-        self.flush()
+        if self.input[:6].upper() != b"QUIT\r\n":
+            self.flush()  # else along with 221: the client may close as soon as it has read its reply
         self._early = len(self.input)
 
     def _say_to_all(self, reply: Reply, times: int) -> None:
@@ -356,12 +354,12 @@ class Conversation(Wire):
         """QUIT was sent along with the final dot, so it proves nothing: how the client closes has to."""
         self._has_quit = True
         self.flush()
-        if self.transport is not None and self.transport.can_write_eof():
-            self.transport.write_eof()
         try:
+            if self.transport is not None and self.transport.can_write_eof():
+                self.transport.write_eof()
             await asyncio.wait_for(self._wait(), _PROOF_TIME)
-        except TimeoutError:
-            return
+        except OSError:
+            return  # the client has gone already, or takes too long (TimeoutError)
 
     def _complain(self, reply: Reply) -> None:
         """The client did what it should not have done."""

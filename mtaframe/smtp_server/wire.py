@@ -282,12 +282,16 @@ class Wire(SMTP):
                 self.connection_lost(None)
             raise Ended
 
-    def _all_was_received(self) -> bool:
-        """Whether the client's host has acknowledged every octet that we wrote."""
+    def _all_was_read(self) -> bool:
+        """Of a client that closes in order: whether it has read every octet that we wrote.
+
+        Closing with something unread is a reset, and what we wrote to a closed connection is never acknowledged.
+        """
         if self.transport is None or self.transport.get_write_buffer_size():
             return False
         connection: socket.socket = self.transport.get_extra_info("socket")
         try:
-            return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder) == 0
+            unacknowledged = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
         except OSError:
             return False
+        return int.from_bytes(unacknowledged, sys.byteorder) == 0

@@ -326,6 +326,41 @@ async def test_a_last_command_counts_though_the_connection_breaks_at_once(door: 
     assert await door.settled() == ["proven"]
 
 
+@pytest.mark.parametrize("where", ["tcp", "unix", "tls"])
+async def test_closing_in_order_with_nothing_unread_is_proof(
+    door: Door, where: str, tmp_path: Path, pair: dict[str, str]
+) -> None:
+    """Postfix closes a connection that it has cached without QUIT."""
+    addresses = [str(tmp_path / "smtp.sock")] if where == "unix" else ["127.0.0.1:0"]
+    server = await door.open(addresses=addresses, **({"tls": "implicit", **pair} if where == "tls" else {}))
+    client = await door.client(server, **({"ssl": trusting()} if where == "tls" else {}))
+    await client.up_to_data()
+    assert (await client.says("hi\r\n."))[:3] == "250"
+    client.writer.close()
+    assert await door.settled() == ["proven"]
+
+
+@pytest.mark.parametrize("where", ["tcp", "unix"])
+@pytest.mark.parametrize("quits", ["", "QUIT\r\n"])
+async def test_closing_with_the_reply_unread_is_none(door: Door, where: str, quits: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "smtp.sock")
+    server = await door.open(addresses=[path] if where == "unix" else ["127.0.0.1:0"])
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX) if where == "unix" else socket.socket() as client:
+            client.connect(path if where == "unix" else _host(server))
+            client.settimeout(5)
+            client.recv(1000)
+            client.sendall(b"HELO client\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n")
+            while b"354" not in client.recv(1000):
+                pass
+            client.sendall(f"hi\r\n.\r\n{quits}".encode())
+            client.recv(1, socket.MSG_PEEK)
+
+    await asyncio.to_thread(talk)
+    assert await door.settled() == ["unproven"]
+
+
 async def test_quit_with_the_dot_and_a_reset_prove_nothing(door: Door) -> None:
     client = await door.client(await door.open())
     await client.up_to_data()
