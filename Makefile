@@ -5,7 +5,7 @@ VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/pytest -q --durations=20
 
-.PHONY: help run deps check test test-long lock clean
+.PHONY: help run deps check test test-long docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,9 @@ test: $(VENV)/.developing deps  ## all tests but the long ones
 
 test-long: $(VENV)/.developing deps  ## the long ones
 	@$(PYTEST) -m long
+
+docs: $(VENV)/.developing  ## write anew what the docs take from the code
+	@$(VENV)/bin/python -m tests.house.generated
 
 lock: $(VENV)/.developing  ## pin what a release depends on, with hashes, in requirements.lock
 	@$(PIP) install 'pip-tools>=7.4'
