@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 import sys
@@ -81,21 +82,23 @@ class Budget:
 
 
 class Trust:
-    """TLS contexts, each built once: reading the authorities takes time."""
+    """TLS contexts, built once, for reading the authorities takes time; a file that was replaced is read again."""
 
     def __init__(self) -> None:
-        self._contexts: dict[tuple[bool, str | None], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bool, str | None], tuple[int, ssl.SSLContext]] = {}
 
     async def context(self, tls: Tls, ca_file: str | None) -> ssl.SSLContext:
         """TroubleError if ``ca_file`` can't be read."""
         verified = tls is Tls.VERIFIED
         key = (verified, ca_file if verified else None)
-        if key not in self._contexts:
-            try:
-                self._contexts[key] = await asyncio.to_thread(_context, *key)
-            except (OSError, ssl.SSLError):
-                raise TroubleError(Trouble(Kind.BAD_TRUST)) from None
-        return self._contexts[key]
+        try:
+            written = os.stat(ca_file).st_mtime_ns if verified and ca_file else 0
+            known = self._contexts.get(key)
+            if known is None or known[0] != written:
+                known = self._contexts[key] = (written, await asyncio.to_thread(_context, *key))
+        except (OSError, ssl.SSLError):
+            raise TroubleError(Trouble(Kind.BAD_TRUST)) from None
+        return known[1]
 
 
 def _context(verified: bool, ca_file: str | None) -> ssl.SSLContext:

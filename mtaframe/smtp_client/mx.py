@@ -6,6 +6,7 @@ import ipaddress
 import math
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from mtaframe.delivery import Route, Source
@@ -139,6 +140,7 @@ def _levels(records: Sequence[tuple[int, str]]) -> list[list[str]]:
     return [[name for _, name in level if name] for _, level in groupby(hosts, key=lambda host: host[0])]
 
 
+@lru_cache(maxsize=1024)
 def literal(text: str) -> str | None:
     """The IP address that ``1.2.3.4``, ``[1.2.3.4]`` or ``[IPv6:…]`` is (RFC 5321 §4.1.3), or None."""
     inner = text[1:-1] if text.startswith("[") else text

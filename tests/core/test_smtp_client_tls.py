@@ -159,6 +159,16 @@ async def test_authorities_that_cannot_be_read_are_our_own_fault(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+async def test_authorities_that_were_replaced_are_read_again(ca: Authority, trusted: Any, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(self_signed("other.example.net", tmp_path)[0].read_bytes())
+    async with ScriptedMx(tls=trusted) as mx, sender(NAMES) as out:
+        way = route(port=mx.port, tls=Tls.VERIFIED, ca_file=str(ca_file))
+        assert (await out.send(way))[0].outcome is DEFERRED
+        ca_file.write_bytes(ca.ca_file.read_bytes())
+        assert (await out.send(way))[0].outcome is DELIVERED
+
+
 @pytest.mark.parametrize("encrypted", [True, False])
 async def test_credentials_are_shown_once_per_connection(encrypted: bool, unknown: Any) -> None:
     tls = unknown if encrypted else None
