@@ -12,6 +12,13 @@ from mtaframe.cli.plugin import package, plugin
 from tests.conftest import ROOT
 from tests.house.conftest import copied, pip
 
+LISTENER = """
+[[listener]]
+name = "test"
+kind = "application"
+addresses = ["127.0.0.1:0"]
+trusted = ["127.0.0.0/8"]
+"""
 EXAMPLE = ROOT / "contrib" / "example-plugin"
 
 
@@ -27,20 +34,16 @@ def test_the_example_passes_its_own_tests_where_it_is_installed(installed: Path,
     assert " passed" in run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
 
-def test_mtaframe_finds_the_example_and_takes_its_configuration(installed: Path, tmp_path: Path) -> None:
-    script = """
-from pathlib import Path
-from mtaframe.config import load, snapshot
-from mtaframe.plugins import config_class, installed, plugin_class
-assert installed()["feedback_id"] == "mtaframe_feedback_id:FeedbackId"
-models = lambda names: {name: config_class(plugin_class(name)) for name in names}
-print(load(snapshot(Path("conf")), models).plugins["feedback_id"].sender)
-"""
+def test_mtaframe_finds_the_example_and_asks_it(installed: Path, tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.mkdir()
-    (conf / "mtaframe.toml").write_text('plugins = ["feedback_id"]\n')
+    (conf / "mtaframe.toml").write_text(f'plugins = ["feedback_id"]\n{LISTENER}')
     (conf / "feedback_id.toml").write_text((EXAMPLE / "conf" / "feedback_id.toml").read_text() + 'sender = "example"\n')
-    assert run(installed, "-c", script, cwd=tmp_path) == "example\n"
+    (tmp_path / "message").write_text("From: a@example.com\n\nHello\n")
+    program = installed.parent / "mtaframe"
+    assert "feedback_id" in run(program, "check", "--conf", conf, cwd=tmp_path) + run(program, "plugins", cwd=tmp_path)
+    told = run(program, "explain", "--from", "a@example.com", "--to", "b@[127.0.0.1]", "message", cwd=tmp_path)
+    assert "Feedback-ID: :::example" in told
 
 
 def test_a_new_plugin_passes_its_tests_right_away(installed: Path, tmp_path: Path) -> None:
