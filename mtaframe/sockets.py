@@ -16,12 +16,16 @@ class SocketError(Exception):
     """An address that can't be opened; the text says which and why."""
 
 
+class HandedOver(socket.socket):
+    """A socket that systemd opened and keeps: the path of a Unix socket is not ours to remove."""
+
+
 def handed_over() -> dict[str, socket.socket]:
     """The sockets that systemd opened for this process, by address. Empty if it was not started so."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     count = int(os.environ.get("LISTEN_FDS", "0"))
-    found = (socket.socket(fileno=fd) for fd in range(FIRST_HANDED_OVER, FIRST_HANDED_OVER + count))
+    found = (HandedOver(fileno=fd) for fd in range(FIRST_HANDED_OVER, FIRST_HANDED_OVER + count))
     return {address_of(one): one for one in found}
 
 
@@ -57,10 +61,11 @@ def address_of(listening: socket.socket) -> str:
 
 
 def closed(listening: socket.socket) -> None:
-    """Close a socket; a Unix socket's path goes too."""
+    """Close a socket; the path of a Unix socket of our own goes too."""
     path = listening.getsockname()
     listening.close()
-    if isinstance(path, str) and path.startswith("/") and os.path.exists(path):
+    ours = not isinstance(listening, HandedOver)
+    if ours and isinstance(path, str) and path.startswith("/") and os.path.exists(path):
         os.unlink(path)
 
 

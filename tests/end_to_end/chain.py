@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-_PROGRAM = (sys.executable, "-c", "from mtaframe.cli import main; main()")
+PROGRAM = (sys.executable, "-c", "from mtaframe.cli import main; main()")
 
 
 class Mtaframe:
@@ -32,7 +32,7 @@ class Mtaframe:
     async def start(self) -> None:
         """Start it, and wait until its listeners are open."""
         self._process = await asyncio.create_subprocess_exec(
-            *(*_PROGRAM, "run", "--conf", str(self.folder)),
+            *(*PROGRAM, "run", "--conf", str(self.folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
