@@ -1,22 +1,15 @@
 """The folder is read as a whole and checked as a whole: all faults at once, with file, line and key."""
 
 import json
-import re
-import tomllib
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, field_validator
 
 from mtaframe.config import ConfigError, Source, cross_faults, load, snapshot
 from mtaframe.lifecycle import NoConfig
 from mtaframe.quantity import Duration
-from mtaframe.reference import keys, schema, settings_table
+from mtaframe.reference import schema, settings_table
 from mtaframe.secret import Secret
 from mtaframe.settings import AccountsSettings, FilePath, Model, Settings
 
@@ -312,90 +305,7 @@ def test_a_snapshot_is_the_toml_files_of_the_folder(tmp_path):
         snapshot(tmp_path)
 
 
-# The shipped files.
-
-OFFERED = re.compile(r"^#(?=[a-z0-9_]+ = |\[)", re.MULTILINE)
-"""A key or a section that is shown but not set: no blank behind the mark."""
-
-
-def installed_configs(names):
-    """The real models of the bundled plugins."""
-    points = {point.name: point for point in entry_points(group="mtaframe")}
-    return {name: getattr(points[name].load(), "Config", NoConfig) for name in names if name in points}
-
-
-def values(data, above=""):
-    """Every value by its name as the reference has it: ``listener.*.name``."""
-    for name, value in data.items():
-        full = f"{above}{name}"
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            for each in value:
-                yield from values(each, f"{full}.*.")
-        elif isinstance(value, dict) and full == "plugin":
-            for each in value.values():
-                yield from values(each, f"{full}.*.")
-        elif isinstance(value, dict) and full != "delivery.tls":
-            yield from values(value, f"{full}.")
-        else:
-            yield full, value
-
-
-@pytest.mark.parametrize(("name", "model"), [("mtaframe", Settings), ("accounts", AccountsSettings)])
-def test_the_shipped_file_shows_every_key_and_what_is_commented_is_the_default(name, model):
-    text = (ROOT / f"conf/{name}.toml").read_text()
-    shown = dict(values(tomllib.loads(OFFERED.sub("", text))))
-    assert set(shown) == {key.name for key in keys(model)}
-    written = dict(values(tomllib.loads(text)))
-    commented = [(key, value) for key, value in shown.items() if key not in written]
-    defaults = {key.name: key.default for key in keys(model) if key.default not in (None, "[]", "{}")}
-    for key, value in commented:
-        if key in defaults:
-            assert json.dumps(value, ensure_ascii=False) == defaults[key], f"{key} is shown with another default"
-    model.model_validate(tomllib.loads(OFFERED.sub("", text)))
-
-
-def test_the_shipped_folder_loads_without_a_word():
-    configuration = load(snapshot(ROOT / "conf"), installed_configs)
-    assert configuration.warnings == ()
-    assert cross_faults(configuration, {"smtp": False, "lmtp": False, "sandbox": True}) == []
-
-
-@pytest.mark.parametrize("preset", ["behind-postfix", "front-of-postfix", "direct-mx", "api"])
-def test_each_preset_loads(preset, tmp_path):
-    (tmp_path / "mtaframe.toml").write_bytes((ROOT / f"conf/presets/{preset}.toml").read_bytes())
-    (tmp_path / "tls").mkdir()
-    certificate(tmp_path / "tls")
-    configuration = load(snapshot(tmp_path), installed_configs)
-    assert configuration.warnings == ()
-    assert configuration.settings.listener
-    assert cross_faults(configuration, {"smtp": False, "lmtp": False, "sandbox": True}) == []
-
-
-def certificate(folder: Path) -> None:
-    """A self-made certificate and its key, as a preset names them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.example.com")])
-    now = datetime.now(UTC)
-    until = now + timedelta(days=1)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, until).sign(key, hashes.SHA256())
-    pem = serialization.Encoding.PEM
-    (folder / "fullchain.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 # What is generated from the models.
-
-
-@pytest.mark.parametrize(
-    ("page", "mark", "model"), [("configuration", "settings", Settings), ("accounts", "accounts", AccountsSettings)]
-)
-def test_the_tables_in_the_docs_are_fresh(page, mark, model):
-    text = (ROOT / f"docs/{page}.md").read_text()
-    block = re.search(rf"<!-- generated: {mark} -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
-    assert block, f"docs/{page}.md has no block <!-- generated: {mark} -->"
-    assert block[1] == settings_table(model)
 
 
 @pytest.mark.parametrize("model", [Settings, AccountsSettings, SignerConfig])
