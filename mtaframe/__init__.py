@@ -7,7 +7,7 @@ from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, 
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
-from mtaframe.lifecycle import Attempt, Clock, DnsError, Mta, Plugin, Resolver, Transport, command
+from mtaframe.lifecycle import Attempt, Clock, CommandError, DnsError, Mta, Plugin, Resolver, Transport, command
 from mtaframe.message import Field, Message
 from mtaframe.mime import Part, parts, with_texts
 from mtaframe.quantity import Duration, Size
@@ -23,6 +23,8 @@ __all__ = [
     "Address",
     "Attempt",
     "Clock",
+    "CommandError",
+    "CommandError",
     "Credential",
     "Credentials",
     "Defer",

@@ -17,6 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mtaframe.lifecycle import CommandError
+
+from mtaframe.lifecycle import CommandError
+
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 SYSTEM_FOLDER = Path("/run/mtaframe")
@@ -80,7 +84,7 @@ class ControlServer:
         try:
             request = json.loads(line)
             value = await self._call(str(request["call"]), dict(request.get("arguments", {})))
-        except ControlError as error:
+        except (ControlError, CommandError) as error:
             return {"error": str(error)}
         except Exception as error:
             return {"error": f"the call failed: {type(error).__name__}"}

@@ -136,11 +136,21 @@ class Plugin:
         return {}
 
 
+class CommandError(Exception):
+    """A command's "no", for the operator: the text says what is wrong, and what to do."""
+
+
+class CommandError(Exception):
+    """A plugin's command can't be carried out; the text is for the operator and stands on the command line."""
+
+
 def command(function: F) -> F:
     """Marks an async method of a plugin as ``mtaframe PLUGIN METHOD`` on the command line.
 
-    The docstring is the help; parameters without a default are arguments, keyword-only ones are options. It
-    runs inside the server and returns text, or plain data for ``--json`` that prints as a table otherwise.
+    The docstring is the help; parameters without a default are arguments, keyword-only ones are options, whose
+    help is the line of the docstring that begins with the name. It runs inside the server and returns text,
+    octets, or plain data, which prints as a table, or as JSON with ``--json``. What goes wrong is a
+    ``CommandError``; of any other exception only the type is told.
     """
     function._mtaframe_command = True  # type: ignore[attr-defined]
     return function

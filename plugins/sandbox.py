@@ -12,6 +12,7 @@ from pydantic import Field
 from mtaframe import (
     Address,
     Attempt,
+    CommandError,
     Delivery,
     Duration,
     Message,
@@ -43,7 +44,7 @@ class SandboxSettings(Model):
     max_size: Size = Field(default=100_000_000, gt=0, description="How much all of them may hold.")
 
 
-class NoSuchMessageError(LookupError):
+class NoSuchMessageError(CommandError):
     """It never was there, or has gone since."""
 
 
@@ -169,7 +170,7 @@ class Sandbox(Plugin):
         self._inbox.tidy()
         kept = self._inbox.kept.get(id)
         if kept is None:
-            raise NoSuchMessageError
+            raise NoSuchMessageError("there is no such message; `mtaframe sandbox list` shows what there is")
         if raw:
             return kept.octets
         sender = kept.reverse_path.mailbox if kept.reverse_path else ""

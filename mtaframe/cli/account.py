@@ -14,7 +14,7 @@ def account() -> None:
     """Accounts and their credentials."""
 
 
-@account.command("hash")
+@account.command("hash", short_help="Hash a password for accounts.toml.")
 @click.option("--user", default="user@example.com", show_default=True, help="The user name to write beside the hash.")
 @json_option
 def hash_(user: str, as_json: bool) -> None:

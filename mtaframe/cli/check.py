@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mtaframe.config import Fault
 
 
-@click.command()
+@click.command(short_help="Every fault and warning of the configuration.")
 @conf_option
 @json_option
 def check(folder: Path, as_json: bool) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.command()
+@click.command(short_help="What each plugin would do with a message.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--from", "reverse_path", required=True, metavar="ADDRESS", help="The reverse-path; <> is the null one.")
 @click.option("--to", "recipients", required=True, multiple=True, metavar="ADDRESS", help="A recipient; repeatable.")

@@ -11,7 +11,7 @@ from mtaframe.cli.plugin_commands import ask_server
 from mtaframe.cli.printing import faulty, log_kept, print_json, print_table
 
 
-@click.command()
+@click.command(short_help="The plugins in their order, and what they cost.")
 @conf_option
 @json_option
 def plugins(folder: Path, as_json: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtaframe.settings import ListenerSettings
 
 
-@click.command()
+@click.command(short_help="Run the server in the foreground.")
 @conf_option
 def run(folder: Path) -> None:
     """Run the server in the foreground, until SIGTERM or Ctrl-C.
@@ -89,8 +89,8 @@ def _next_steps(
     return [
         "Send some, in another terminal, by one of",
         f"  swaks --server {address} --from alice@example.com --to bob@example.net",
-        f'  python3 -c \'import smtplib; smtplib.SMTP("{host}", {port}).sendmail('
-        '"alice@example.com", ["bob@example.net"], "Subject: Hello\\n\\nHello Bob\\n")\'',
+        f'  python3 -c \'import smtplib; s = smtplib.SMTP("{host}", {port}); s.sendmail('
+        '"alice@example.com", ["bob@example.net"], "Subject: Hello\\n\\nHello Bob\\n"); s.quit()\'',
         "and look at it:",
         f"  {program}{conf} {transport} list",
         f"  {program}{conf} {transport} show ID",

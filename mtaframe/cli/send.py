@@ -15,7 +15,7 @@ _LONGEST = 310.0
 """Seconds to wait for a reply: longer than a listener's patience."""
 
 
-@click.command()
+@click.command(short_help="Send one message by SMTP, and show the replies.")
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--from", "reverse_path", required=True, metavar="ADDRESS", help="The reverse-path; <> is the null one.")
 @click.option("--to", "recipients", required=True, multiple=True, metavar="ADDRESS", help="A recipient; repeatable.")

@@ -10,6 +10,7 @@ from pydantic import Field as Key
 from mtaframe import (
     Address,
     Attempt,
+    CommandError,
     Delivery,
     Envelope,
     Event,
@@ -120,6 +121,11 @@ class Parrot(Plugin):
     async def fly(self) -> None:
         """Fail."""
         raise LookupError("somewhere")
+
+    @command
+    async def sing(self) -> None:
+        """Refuse."""
+        raise CommandError("parrots do not sing: say something")
 
 
 class Inker(Plugin):

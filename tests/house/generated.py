@@ -8,6 +8,9 @@ import re
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner
+
+import mtaframe.cli
 from mtaframe import hookspecs
 from mtaframe.plugins import config_class, installed, plugin_class
 from mtaframe.reference import settings_table
@@ -23,6 +26,8 @@ def content(name: str) -> str:
         return settings_table(Settings)
     if name == "accounts":
         return settings_table(AccountsSettings)
+    if name.split()[0] == "mtaframe":
+        return _help(name.split()[1:])
     if name.startswith("hook "):
         return _hook(name.removeprefix("hook "))
     if name in installed():
@@ -47,6 +52,15 @@ def _hook(name: str) -> str:
     end = next(number for number, line in enumerate(lines) if line.endswith(":"))
     signature = "\n".join(lines[start : end + 1]).removesuffix(":")
     return f"```text\n{signature.removeprefix('def ')}\n```\n\n{inspect.getdoc(function)}"
+
+
+def _help(words: list[str]) -> str:
+    """What ``mtaframe … --help`` prints where nothing is configured."""
+    environment = {"COLUMNS": "80", "MTAFRAME_CONF": "/nowhere"}
+    asked = CliRunner().invoke(mtaframe.cli.main, [*words, "--help"], env=environment)
+    if asked.exit_code:
+        raise LookupError(f"mtaframe {' '.join(words)} --help fails: {asked.output}")
+    return f"```text\n{asked.stdout.rstrip()}\n```"
 
 
 def main() -> None:
