@@ -24,7 +24,6 @@ __all__ = [
     "Attempt",
     "Clock",
     "CommandError",
-    "CommandError",
     "Credential",
     "Credentials",
     "Defer",

@@ -134,5 +134,8 @@ async def built(
 
 
 def own_name(settings: Settings) -> str:
-    """Our hostname: as set, or the host's own."""
-    return settings.hostname if settings.hostname != "auto" else socket.getfqdn()
+    """Our hostname: as set, or the host's own; a host that calls itself localhost is no name for others."""
+    if settings.hostname != "auto":
+        return settings.hostname
+    full = socket.getfqdn()
+    return full if not full.startswith("localhost") else socket.gethostname()

@@ -19,8 +19,6 @@ from typing import Any
 
 from mtaframe.lifecycle import CommandError
 
-from mtaframe.lifecycle import CommandError
-
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 SYSTEM_FOLDER = Path("/run/mtaframe")

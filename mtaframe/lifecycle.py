@@ -137,10 +137,6 @@ class Plugin:
 
 
 class CommandError(Exception):
-    """A command's "no", for the operator: the text says what is wrong, and what to do."""
-
-
-class CommandError(Exception):
     """A plugin's command can't be carried out; the text is for the operator and stands on the command line."""
 
 
