@@ -152,7 +152,14 @@ class Told:
             elif seen.stopped is not None:
                 yield _end(address.mailbox, seen.stopped.by, seen.stopped.verdict.reply.line)
             elif not seen.copies and seen.reply is not None:
-                yield _end(address.mailbox, by, seen.reply.line)
+                yield _end(address.mailbox, self._deferred_by(), seen.reply.line)
+
+    def _deferred_by(self) -> str:
+        """Who deferred one recipient and so, on a listener for applications, the whole message."""
+        from mtaframe.verdict import Defer
+
+        everything = [asked for _, _, each in self._seen.on_rcpt for asked in each]
+        return next((a.plugin for a in everything if a.fault or isinstance(a.answer, Defer)), "reception")
 
     def _copy(self, copy: "Copy") -> dict[str, Any]:
         if self._seen.prepared is not None:

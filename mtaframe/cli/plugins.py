@@ -36,7 +36,7 @@ def plugins(folder: Path, as_json: bool) -> None:
         print_json({"plugins": listed, "not_listed": others})
         return
     if listed:
-        print_table(listed)
+        print_table([_row(plugin) for plugin in listed])
     if others:
         click.echo(f"{'' if not listed else chr(10)}installed, but not listed in {folder / 'mtaframe.toml'}:")
         print_table([{"name": name, "class": place} for name, place in others.items()])
@@ -67,6 +67,16 @@ async def _listed(folder: Path) -> list[dict[str, Any]]:
         }
         for plugin in generation.plugins.loaded
     ]
+
+
+def _row(plugin: dict[str, Any]) -> dict[str, Any]:
+    """The same for a table that fits a terminal."""
+    grants = [f"on_fault {plugin['on_fault']}", plugin["budget"]]
+    grants += [name for name in ("blocking", "allow_discard") if plugin[name]]
+    row = {name: plugin[name] for name in ("name", "hooks", "transports")} | {"grants": grants}
+    if "calls" in plugin:
+        row |= {"calls": plugin["calls"], "faults": plugin["faults"], "µs/call": plugin["microseconds_per_call"]}
+    return row
 
 
 def _measured(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from mtaframe import (
     Address,
     Attempt,
     CommandError,
+    Defer,
     Delivery,
     Envelope,
     Event,
@@ -26,6 +27,7 @@ from mtaframe import (
     Route,
     Session,
     Transport,
+    Verdict,
     command,
     hookimpl,
 )
@@ -67,7 +69,9 @@ class Parrot(Plugin):
         return session.with_note("parrot.seen", True)
 
     @hookimpl
-    async def on_rcpt(self, recipient: Recipient) -> Recipient | Reject | None:
+    async def on_rcpt(self, recipient: Recipient) -> Recipient | Verdict | None:
+        if recipient.address.local_part == "later":
+            return Defer("the parrot sleeps")
         if recipient.address.local_part == "nobody":
             return Reject("no such parrot", "5.1.1")
         if recipient.address.local_part == "alias":

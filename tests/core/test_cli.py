@@ -251,7 +251,7 @@ def test_plugins_shows_order_hooks_grants_transports_and_who_is_not_listed(conf:
     assert inker["hooks"] == ["sign"]
     assert "dkim" in told["not_listed"]
     text = run("plugins").stdout
-    assert re.search(r"^parrot +on_connect, on_rcpt.* +cage +defer +10s +no", text, re.MULTILINE)
+    assert re.search(r"^parrot +on_connect, on_rcpt.* +cage +on_fault defer, 10s$", text, re.MULTILINE)
     assert all(line == line.rstrip() for line in text.splitlines())
 
 

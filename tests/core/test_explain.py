@@ -87,6 +87,14 @@ def test_a_refused_recipient_does_not_stop_the_others(conf: Path) -> None:
     assert bob["route"]
 
 
+def test_applications_are_told_of_one_deferred_recipient_for_all(conf: Path) -> None:
+    found = explained("--to", "bob@example.net", "--to", "later@example.net", code=1)
+    assert [(r["refused_by"], r["reply"]) for r in found["recipients"]] == [
+        ("parrot", "451 4.7.1 the parrot sleeps"),
+        ("parrot", "451 4.7.1 the parrot sleeps"),
+    ]
+
+
 def test_a_refused_message_and_a_fault_say_who_and_what(conf: Path, told: list[str]) -> None:
     spam = explained("--to", "bob@example.net", mail="Subject: spam\n\nbuy\n", code=1)
     assert step(spam, "on_data")["answer"] == "reject"
