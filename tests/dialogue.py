@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from types import TracebackType
+from typing import cast
 
 MAIL = b"From: alice@example.com\r\nTo: bob@example.net\r\nSubject: hi\r\nMessage-ID: <1@example.com>\r\n\r\nHello\r\n"
 
@@ -41,6 +42,10 @@ class Dialogue:
             lines.append(line)
             if line[3:4] != "-":
                 return "\n".join(lines)
+
+    def deafen(self) -> None:
+        """Read nothing from here on: what the server says stays in the socket."""
+        cast("asyncio.ReadTransport", self._writer.transport).pause_reading()
 
     async def cut(self) -> None:
         """End the connection without another word."""

@@ -21,12 +21,12 @@ CLUB = Account("club", "shop", frozenset({".example.com", "own.sub.example.com"}
 
 @pytest.fixture
 def proofs(monkeypatch):
-    """Counts how often argon2 is really asked."""
+    """The hashes that argon2 was really asked about."""
     asked = []
     real = module._matches
 
     def counting(expected, password):
-        asked.append(1)
+        asked.append(expected)
         return real(expected, password)
 
     monkeypatch.setattr(module, "_matches", counting)
@@ -132,19 +132,13 @@ async def test_who_gives_up_waiting_does_not_spoil_it_for_the_others(proofs):
 
 
 async def test_an_unknown_user_costs_the_same(proofs):
+    """One hash with the same parameters is computed for either, so the time tells nothing."""
     accounts = Accounts([SHOP])
-
-    async def cost(user: str) -> float:
-        taken = []
-        for number in range(7):
-            began = time.perf_counter()
-            await accounts.authenticate(user, f"wrong {number}")
-            taken.append(time.perf_counter() - began)
-        return min(taken)
-
-    known, unknown = await cost("shop@example.com"), await cost("nobody")
-    assert len(proofs) == 14
-    assert 0.5 < known / unknown < 2
+    for user in ("shop@example.com", "nobody"):
+        assert await accounts.authenticate(user, "wrong") is None
+    known, unknown = (hash_.rpartition("$")[0].rpartition("$")[0] for hash_ in proofs)
+    assert known == unknown
+    assert known.startswith("$argon2id$v=19$m=")
 
 
 async def test_the_loop_stays_awake_during_a_storm_of_wrong_passwords():
@@ -156,4 +150,4 @@ async def test_the_loop_stays_awake_during_a_storm_of_wrong_passwords():
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
     assert await storm == [None] * 20
-    assert longest < 0.25
+    assert longest < 1.0, "one proof after the other on the loop would take longer than that"

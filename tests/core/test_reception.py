@@ -269,6 +269,7 @@ async def test_a_client_cut_before_it_read_the_answer_finds_it_done(mx, tmp_path
         client = await Dialogue(mta.port("smtp")).__aenter__()
         await client.envelope(BOB)
         await client.data()
+        client.deafen()
         while not mx.received:
             await asyncio.sleep(0.01)
         await client.cut()
