@@ -12,7 +12,8 @@ from typing import Any
 from mtaframe.address import Address
 from mtaframe.settings import LogSettings
 
-_PAIR = re.compile(r" (\w+)=(\S*)")
+_PAIR = re.compile(r" (\w+)=(.*?)(?= \w+=|$)")
+"""A key and its value; a value may be several words, as a fault is."""
 
 
 class Lines(logging.Formatter):

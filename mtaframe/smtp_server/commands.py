@@ -39,8 +39,6 @@ _NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "an address that is not ASCII needs SMTPUT
 class Command(Redacted):
     """A verb in upper case and all that stood behind it, without blanks around."""
 
-    _shown = ("verb",)
-
     verb: str
     argument: str
 

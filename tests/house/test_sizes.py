@@ -25,9 +25,7 @@ def lengths() -> Iterator[tuple[str, int, int]]:
 
 
 def test_nothing_grows_beyond_the_limits() -> None:
-    too_long = {
-        name: length for name, length, limit in lengths() if length > limit and length > KNOWN.get(name, limit)
-    }
+    too_long = {name: length for name, length, limit in lengths() if length > limit and length > KNOWN.get(name, limit)}
     assert too_long == {}, f"files above {FILE_LIMIT} or functions above {FUNCTION_LIMIT} lines: split them by purpose"
 
 
