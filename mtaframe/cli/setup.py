@@ -28,7 +28,7 @@ _CHAINS = """\
   behind   Postfix (or Exim) -> mtaframe -> the world: applications keep talking to Postfix, which has the queue
   front    applications -> mtaframe -> Postfix -> the world: mtaframe changes and signs, Postfix delivers
   direct   applications -> mtaframe -> the world
-  api      programs call mtaframe's HTTP API"""
+  api      your own API, which logs in here by SMTP -> mtaframe -> the world"""
 
 
 @click.group(invoke_without_command=True)
