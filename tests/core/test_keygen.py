@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from mtaframe.cli.keygen import Record, dkim_key, keygen, selectors, suggestions
+from mtaframe.cli import main
+from mtaframe.cli.keygen import Record, dkim_key, selectors, suggestions
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(keygen, arguments)
+    return CliRunner().invoke(main, ["keygen", *arguments])
 
 
 def published(text: str) -> dict[str, str]:

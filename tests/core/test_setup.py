@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtaframe.cli import main
 from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
-from mtaframe.cli.setup import PRESETS, setup
+from mtaframe.cli.setup import PRESETS
 from mtaframe.settings import Settings
 from tests.conftest import ROOT, Program
 
@@ -44,7 +45,7 @@ def postconf(program: Program, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(setup, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, ["setup", *map(str, arguments)])
 
 
 def fit(directory: Path, *arguments: str) -> Result:

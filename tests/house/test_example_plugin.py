@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mtaframe.cli.plugin import package, plugin
+from mtaframe.cli import main
+from mtaframe.cli.plugin import package
 from tests.conftest import ROOT
 from tests.house.conftest import copied, pip
 
@@ -47,7 +48,7 @@ def test_mtaframe_finds_the_example_and_asks_it(installed: Path, tmp_path: Path)
 
 
 def test_a_new_plugin_passes_its_tests_right_away(installed: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(plugin, ["new", "list_help", "--into", str(tmp_path)])
+    result = CliRunner().invoke(main, ["plugin", "new", "list_help", "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
     project = tmp_path / "mtaframe-list-help"
     pip("install", "--no-deps", "--no-build-isolation", "--editable", project, python=installed)
@@ -69,7 +70,7 @@ def test_the_example_has_the_shape_of_a_new_plugin() -> None:
 
 @pytest.mark.parametrize("name", ["Footer", "my-plugin", "", "1st", "../x", "dkim"])
 def test_a_name_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(plugin, ["new", name, "--into", str(tmp_path)])
+    result = CliRunner().invoke(main, ["plugin", "new", name, "--into", str(tmp_path)])
     assert result.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
