@@ -5,11 +5,14 @@ first exception and takes a coroutine for an answer. The law: an exception, a la
 one thing, a fault; it never lets a message pass unseen, unless the operator said ``on_fault = "skip"``.
 """
 
+import importlib
 import inspect
+import site
+import sysconfig
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import pluggy
@@ -63,13 +66,26 @@ def plugin_class(name: str) -> type[Any]:
     """The class behind an entry point. PluginError if there is none or it can't be imported."""
     for point in entry_points(group=hookspecs.GROUP, name=name):
         try:
-            found = point.load()
+            found = _loaded(point)
         except Exception as error:
             raise PluginError(f'the plugin "{name}" can\'t be imported: {type(error).__name__}: {error}') from error
         if not isinstance(found, type):
             raise PluginError(f'the plugin "{name}" is not a class ({point.value})')
         return found
     raise PluginError(f'no plugin "{name}" is installed')
+
+
+def _loaded(point: EntryPoint) -> object:
+    """What an entry point names, even if its package was installed after this process began.
+
+    Editable installs are found by .pth files, which Python reads at its start only: they are read once more.
+    """
+    importlib.invalidate_caches()
+    try:
+        return point.load()
+    except ModuleNotFoundError:
+        site.addsitedir(sysconfig.get_path("purelib"))
+        return point.load()
 
 
 def config_class(plugin: type[Any]) -> type[BaseModel]:

@@ -1,6 +1,7 @@
 """``mtaframe plugin new NAME`` writes a complete plugin package, with a test that passes right away."""
 
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,8 +48,15 @@ def new(name: str, into: Path) -> None:
         (folder / path).write_text(text)
         click.echo(folder / path)
     here = folder if folder.is_absolute() else f"./{folder}"  # else pip takes it for a name on an index
-    click.echo(f"next: pip install -e '{here}[dev]' && pytest {folder}")
+    python = _python()
+    click.echo(f"next: {python} -m pip install -e '{here}[dev]' && {python} -m pytest {folder}")
     click.echo(f'then: copy {folder}/conf/{name}.toml beside mtaframe.toml, and list "{name}" in its plugins')
+
+
+def _python() -> Path:
+    """The interpreter that mtaframe runs in, where the plugin has to be installed; as short as it can be written."""
+    python, here = Path(sys.executable), Path.cwd()
+    return python.relative_to(here) if python.is_relative_to(here) else python
 
 
 def package(name: str) -> dict[str, str]:
