@@ -218,10 +218,10 @@ def test_time_is_linear_in_size(name: str) -> None:
         best = 9.0
         for _ in range(3):
             message = HOSTILE[name](size)
-            began = time.perf_counter()
+            began = time.process_time()
             for part in parts(message):
                 _ = (part.text, part.filename)
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     assert took(4000) < 40 * max(took(400), 0.0005)

@@ -13,7 +13,7 @@ from mtaframe import reload
 from mtaframe.config import snapshot
 from mtaframe.reload import watch
 
-SOON = 0.5
+SOON = 1.0
 """Seconds from the end of a change to the call; twice that on a machine that is busy with other tests."""
 
 

@@ -17,7 +17,7 @@ from tests.end_to_end.postfix import Postfix, free_port
 from tests.end_to_end.test_chains import behind, postfix_before
 
 SENDER = "sender@sender.example"
-MESSAGES, RECIPIENTS = 60, 5
+RECIPIENTS = 5
 FATES = ("fine", "later", "gone", "fine", "refused-later")
 FINAL_RECIPIENT = re.compile(rb"^Final-Recipient: rfc822; *(\S+)", re.MULTILINE | re.IGNORECASE)
 
@@ -40,8 +40,20 @@ def scripted(mx: ScriptedMx, mailbox: str) -> None:
 
 @pytest.mark.parametrize("by", ["lmtp", "smtp"])
 async def test_sixty_messages_to_five_recipients_each(start_postfix: StartPostfix, tmp_path: Path, by: str) -> None:
+    await balance(start_postfix, tmp_path, by, messages=60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("by", ["lmtp", "smtp"])
+async def test_a_thousand_messages_to_five_recipients_each(
+    start_postfix: StartPostfix, tmp_path: Path, by: str
+) -> None:
+    await balance(start_postfix, tmp_path, by, messages=1000)
+
+
+async def balance(start_postfix: StartPostfix, tmp_path: Path, by: str, messages: int) -> None:
     endpoint = Endpoint(f"127.0.0.1:{free_port()}")
-    everyone = [mailbox for number in range(MESSAGES) for mailbox in recipients(number)]
+    everyone = [mailbox for number in range(messages) for mailbox in recipients(number)]
     async with ScriptedMx() as mx:
         for mailbox in everyone:
             scripted(mx, mailbox)
@@ -49,8 +61,8 @@ async def test_sixty_messages_to_five_recipients_each(start_postfix: StartPostfi
         async with Mtaframe(tmp_path / "conf", settings):
             start: Callable[..., object] = postfix_before if by == "lmtp" else _by_smtp
             postfix: Postfix = await start(start_postfix, endpoint)  # type: ignore[misc]
-            await asyncio.to_thread(_inject, postfix.port)
-            await postfix.emptied()
+            await asyncio.to_thread(_inject, postfix.port, messages)
+            await postfix.emptied(within=90)
     copies = Counter(to for received in mx.received for to in received.recipients if to != SENDER)
     bounced = Counter(
         mailbox.decode()
@@ -61,7 +73,7 @@ async def test_sixty_messages_to_five_recipients_each(start_postfix: StartPostfi
     for mailbox in everyone:
         fails = mailbox.startswith(("gone", "refused"))
         assert (copies[mailbox], bounced[mailbox]) == ((0, 1) if fails else (1, 0)), mailbox
-    assert sum(copies.values()) + sum(bounced.values()) == MESSAGES * RECIPIENTS
+    assert sum(copies.values()) + sum(bounced.values()) == messages * RECIPIENTS
     assert not mx.faults
 
 
@@ -69,9 +81,9 @@ async def _by_smtp(start_postfix: StartPostfix, endpoint: Endpoint) -> Postfix:
     return await start_postfix(relay=f"smtp:[{endpoint.host}]:{endpoint.port}")
 
 
-def _inject(port: int) -> None:
+def _inject(port: int, messages: int) -> None:
     with smtplib.SMTP("127.0.0.1", port) as client:
-        for number in range(MESSAGES):
+        for number in range(messages):
             text = (
                 f"From: {SENDER}\r\nSubject: {number}\r\nMessage-ID: <{number}@sender.example>\r\n\r\nbody {number}\r\n"
             )

@@ -353,9 +353,9 @@ def test_no_value_changes_the_shape_of_a_page(value: str) -> None:
 def test_hostile_html_takes_linear_time(piece: str) -> None:
     def took(count: int) -> float:
         original = message(fields={"Content-Type": "text/html"}, body=piece * count)
-        began = time.perf_counter()
+        began = time.process_time()
         merged(original, {"A": "x"})
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     took(100)
     assert took(40_000) < 40 * max(min(took(4_000) for _ in range(3)), 0.001)
@@ -510,7 +510,7 @@ def test_a_thousand_copies_are_made_in_little_time() -> None:
     mail.add_alternative("<p>Dear [NAME]</p>" + '<a href="https://x.example/[ID]">link</a>\n' * 200, subtype="html")
     original = Message.parse(mail.as_bytes())
     subject = plugin()
-    began = time.perf_counter()
+    began = time.process_time()
     for n in range(1000):
         subject.before_sign(delivery(recipient(JOE, merge_vars={"NAME": f"N{n}", "ID": str(n)}), message=original))
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
