@@ -2,16 +2,32 @@
 
 from mtaframe.account import Account, Credential
 from mtaframe.address import Address
+from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
-from mtaframe.lifecycle import Attempt, Clock, CommandError, DnsError, Mta, Plugin, Resolver, Transport, command
+from mtaframe.lifecycle import (
+    Attempt,
+    Clock,
+    CommandError,
+    Counter,
+    DnsError,
+    Http,
+    HttpError,
+    HttpResponse,
+    Mta,
+    Plugin,
+    Resolver,
+    State,
+    Transport,
+    command,
+)
 from mtaframe.message import Field, Message
 from mtaframe.mime import Part, parts, with_texts
 from mtaframe.quantity import Duration, Size
-from mtaframe.question import Question
+from mtaframe.question import AccountStanding, Question, RestingSources, RestSource, Standing
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
@@ -20,10 +36,12 @@ from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
     "Account",
+    "AccountStanding",
     "Address",
     "Attempt",
     "Clock",
     "CommandError",
+    "Counter",
     "Credential",
     "Credentials",
     "Defer",
@@ -38,6 +56,9 @@ __all__ = [
     "EventType",
     "Field",
     "FilePath",
+    "Http",
+    "HttpError",
+    "HttpResponse",
     "Limits",
     "Message",
     "Model",
@@ -53,12 +74,16 @@ __all__ = [
     "Reject",
     "Reply",
     "Resolver",
+    "RestSource",
+    "RestingSources",
     "Result",
     "Route",
     "Secret",
     "Session",
     "Size",
     "Source",
+    "Standing",
+    "State",
     "Tls",
     "Transport",
     "Verdict",
@@ -66,6 +91,7 @@ __all__ = [
     "decoded_value",
     "encoded_phrase",
     "encoded_value",
+    "event_type",
     "folded_value",
     "hookimpl",
     "parts",

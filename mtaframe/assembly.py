@@ -16,7 +16,8 @@ from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
-from mtaframe.lifecycle import Clock, Resolver
+from mtaframe.http_client import HttpClient
+from mtaframe.lifecycle import Clock, Http, Resolver, State
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -24,6 +25,7 @@ from mtaframe.reception import Reception
 from mtaframe.resolver import DnsResolver
 from mtaframe.settings import DeliverySettings, DnsSettings, Settings
 from mtaframe.smtp_client import SmtpClient
+from mtaframe.state import MemoryState
 from mtaframe.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -33,11 +35,13 @@ Classes = Mapping[str, type[Any]]
 class Facade:
     """What the plugins of one generation may ask of the core (``mtaframe.Mta``)."""
 
-    def __init__(self, hostname: str, clock: Clock, resolver: Resolver, accounts: Mapping[str, Account]) -> None:
-        self.hostname = hostname
+    def __init__(self, outbound: "Outbound", clock: Clock, accounts: Mapping[str, Account], state: State) -> None:
+        self.hostname = outbound.hostname
         self.clock = clock
-        self.resolver = resolver
+        self.resolver: Resolver = outbound.resolver
+        self.http: Http = outbound.http
         self.accounts = accounts
+        self.state = state
         self.generation: Generation | None = None
         self.reception: Reception | None = None
 
@@ -78,7 +82,7 @@ def read(folder: Path, extra: Classes = MappingProxyType({})) -> Configuration:
 
 
 class Outbound:
-    """The resolver and the client with its connections: they outlive a generation if their settings stay."""
+    """The resolver and the clients with their connections: they outlive a generation if their settings stay."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.hostname = own_name(settings)
@@ -86,12 +90,14 @@ class Outbound:
         self.delivery: DeliverySettings = settings.delivery
         self.resolver = DnsResolver(settings.dns, clock)
         self.client = SmtpClient(self.hostname, self.resolver, clock, settings.delivery)
+        self.http = HttpClient(self.resolver)
 
     def fits(self, settings: Settings) -> bool:
         return (self.hostname, self.dns, self.delivery) == (own_name(settings), settings.dns, settings.delivery)
 
     async def close(self) -> None:
         await self.client.close()
+        await self.http.close()
         await self.resolver.close()
 
 
@@ -104,11 +110,12 @@ async def built(
     watchdog: Watchdog | None = None,
     observer: Callable[[Asked], None] | None = None,
     extra: Classes = MappingProxyType({}),
+    state: State | None = None,
 ) -> Generation:
     """A generation, its plugins started. ConfigError if a plugin can't be built or does not fit."""
     settings = configuration.settings
     accounts = Accounts(configuration.accounts, clock)
-    facade = Facade(outbound.hostname, clock, outbound.resolver, accounts)
+    facade = Facade(outbound, clock, accounts, state or MemoryState(clock))
     main = str(configuration.folder / "mtaframe.toml")
     try:
         instances = []

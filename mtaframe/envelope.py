@@ -76,3 +76,18 @@ class Envelope(Redacted):
 
     def with_note(self, key: str, value: Note) -> "Envelope":
         return replace(self, notes=self.notes.but(key, value))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Mail(Redacted):
+    """One MAIL command, as the door parsed it."""
+
+    _shown = ("size", "body")
+
+    reverse_path: Address | None
+    size: int = 0
+    body: str = "7BIT"
+    smtputf8: bool = False
+    ret: str | None = None
+    envid: str | None = None
+    requiretls: bool = False

@@ -6,14 +6,18 @@ holds a lease of it any more.
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from mtaframe.accounts import Accounts
 from mtaframe.delivery import Limits, Route
-from mtaframe.event import Event
+from mtaframe.envelope import Envelope, Recipient
+from mtaframe.event import Event, EventType, Fact
 from mtaframe.lifecycle import Transport
 from mtaframe.plugins import Plugins
+from mtaframe.redaction import Private
 from mtaframe.settings import Settings
 
 log = logging.getLogger("mtaframe.generation")
@@ -79,6 +83,11 @@ class Generation:
         task = asyncio.get_running_loop().create_task(tell())
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+    def report(self, kind: EventType, envelope: Envelope, recipient: Recipient, at: datetime, **facts: Fact) -> None:
+        """Tell of one recipient of a message what no attempt tells."""
+        name = os.urandom(8).hex()
+        self.emit(Event(name, kind, at, envelope.account, envelope.id, recipient.address, Private(facts)))
 
     def abandon(self) -> None:
         """Wait for nobody any more: the process ends."""

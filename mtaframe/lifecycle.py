@@ -4,7 +4,9 @@ A plugin is a class that an entry point in the group ``mtaframe`` names. Everyth
 subclassing it gives the defaults and the types.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -16,8 +18,10 @@ from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
 from mtaframe.message import Message
 from mtaframe.question import Question
+from mtaframe.redaction import Private, Redacted
 
 T = TypeVar("T")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,99}")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -75,6 +79,110 @@ class Resolver(Protocol):
         """TXT records, each joined; empty if there are none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What is counted. ValueError for anything but names: no field can hold an address or other text."""
+
+    name: str
+    account: str = ""
+    stream: str = ""
+    source: str = ""
+    site: str = ""
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not (NAME.fullmatch(value) or (value == "" and part.name != "name")):
+                raise ValueError(f"a counter's {part.name} is a name in lower case")
+
+
+class Counters(Protocol):
+    """Integers over time, exact to the hour."""
+
+    async def add(self, amounts: Mapping[Counter, int]) -> None:
+        """Add to several counters, now."""
+
+    async def sums(self, counters: Sequence[Counter], since: datetime) -> Sequence[int]:
+        """What each has counted since the hour of ``since``, in the order asked."""
+
+    async def clear(self, counters: Iterable[Counter]) -> None:
+        """Begin again at nothing."""
+
+
+class Digests(Protocol):
+    """Keyed digests of 16 octets with an integer and an end: who is on a list, without the list. By purpose."""
+
+    async def put(self, purpose: str, digest: bytes, value: int, until: datetime) -> None:
+        """ValueError unless the digest has 16 octets and the purpose is a name."""
+
+    async def get(self, purpose: str, digest: bytes) -> int | None:
+        """The integer, or None if there is no such digest, or its time is over."""
+
+    async def drop(self, purpose: str, digest: bytes) -> None: ...
+
+
+class Documents(Protocol):
+    """What account holders made themselves: listed, exported and erased per account."""
+
+    async def put(self, account: str, kind: str, name: str, content: bytes) -> None: ...
+
+    async def get(self, account: str, kind: str, name: str) -> bytes | None: ...
+
+    async def names(self, account: str, kind: str) -> Sequence[str]:
+        """In their order."""
+
+    async def drop(self, account: str, kind: str | None = None, name: str | None = None) -> None:
+        """One document, all of a kind, or all of the account."""
+
+
+class State(Protocol):
+    """What outlives a message; text about a recipient has no place in it."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def digests(self) -> Digests: ...
+
+    @property
+    def documents(self) -> Documents: ...
+
+
+class HttpError(Exception):
+    """There was no answer to an HTTP request, or it may not be made. Its text names no URL."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HttpResponse(Redacted):
+    """``headers`` by name in lower case; ``body`` is bounded."""
+
+    _shown = ("status",)
+
+    status: int
+    headers: Private[str]
+    body: bytes
+
+
+class Http(Protocol):
+    """The house's HTTP client, with its guard."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes = b"",
+        timeout: float = 10.0,
+        trusted: bool = False,
+    ) -> HttpResponse:
+        """One request and its whole answer; redirects are not followed. HttpError if there is none.
+
+        ``timeout`` is in seconds. ``trusted``: the operator chose the URL, so this machine and its network may
+        be reached; a URL that an account holder chose may only lead to public addresses.
+        """
+
+
 class Mta(Protocol):
     """What a plugin may ask of the core."""
 
@@ -91,6 +199,13 @@ class Mta(Protocol):
     @property
     def accounts(self) -> Mapping[str, Account]:
         """All accounts by name, of this plugin's generation of the configuration."""
+
+    @property
+    def state(self) -> State:
+        """Counters, digests and documents: what outlives a message. It survives a reload."""
+
+    @property
+    def http(self) -> Http: ...
 
     async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
         """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient."""

@@ -26,6 +26,7 @@ from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import SmtpServer
 from mtaframe.sockets import SocketError, closed, handed_over, key_of, opened
+from mtaframe.state import MemoryState
 from mtaframe.watchdog import Watchdog
 
 log = logging.getLogger("mtaframe")
@@ -43,6 +44,7 @@ class Mta:
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
         self.ledger = Ledger(self.clock)
+        self.state = MemoryState(self.clock)
         self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock)
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
@@ -129,7 +131,14 @@ class Mta:
         try:
             number = old.number + 1 if old is not None else 1
             generation = await built(
-                configuration, number, outbound, self.clock, self.reception, self.watchdog, extra=self._extra
+                configuration,
+                number,
+                outbound,
+                self.clock,
+                self.reception,
+                self.watchdog,
+                extra=self._extra,
+                state=self.state,
             )
             sockets = self._opened(configuration)
         except BaseException:

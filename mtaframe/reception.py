@@ -7,21 +7,20 @@ be final is "try again"; a crash at any instant loses nothing that we acknowledg
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from mtaframe.address import Address
 from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import NOT_ANSWERED, Dispatch, UnderWay, envelope_id, result_of
 from mtaframe.dsn import report
-from mtaframe.envelope import Envelope, Recipient, Session
-from mtaframe.event import Event, EventType
+from mtaframe.envelope import Envelope, Mail, Recipient, Session
+from mtaframe.event import EventType, Fact
 from mtaframe.generation import Generation, Lease
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
-from mtaframe.redaction import Private, Redacted
 from mtaframe.reply import Reply, with_id
 from mtaframe.settings import ListenerSettings
 from mtaframe.settlement import settlement
@@ -42,21 +41,6 @@ BAD_CREDENTIALS = Reply(535, "5.7.8", "user name or password not accepted")
 LOOP = Stopped(Reject(f"more than {HOPS_LIMIT} Received fields: a mail loop", "5.4.6", 554), "reception")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
 REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Mail(Redacted):
-    """One MAIL command, as the door parsed it."""
-
-    _shown = ("size", "body")
-
-    reverse_path: Address | None
-    size: int = 0
-    body: str = "7BIT"
-    smtputf8: bool = False
-    ret: str | None = None
-    envid: str | None = None
-    requiretls: bool = False
 
 
 class Reception:
@@ -118,8 +102,11 @@ class Reception:
         for recipient in envelope.recipients:
             joined = replace(envelope, recipients=tuple(accepted))
             answer = await plugins.on_rcpt(session, joined, recipient)
-            results.append(result_of(answer, at=self.clock.now()) if isinstance(answer, Stopped) else None)
-            if not isinstance(answer, Stopped):
+            if isinstance(answer, Stopped):
+                results.append(result_of(answer, at=self.clock.now()))
+                self.emit_refused(lease.generation, envelope, recipient, answer)
+            else:
+                results.append(None)
                 accepted.append(answer)
         envelope = replace(envelope, recipients=tuple(accepted))
         if accepted:
@@ -136,6 +123,13 @@ class Reception:
             return [await self.awaited(future, deadline) for future in under_way.results]
         finally:
             under_way.end()
+
+    def emit_refused(self, generation: Generation, envelope: Envelope, recipient: Recipient, stopped: Stopped) -> None:
+        """A recipient that never joined has no result: that a plugin refused it is told as an event."""
+        reply = stopped.verdict.reply
+        kind = EventType.BLOCK_HARD if reply.is_permanent else EventType.BLOCK_SOFT
+        facts: dict[str, Fact] = {"code": reply.code, "status": reply.status, "by": stopped.by}
+        generation.report(kind, envelope, recipient, self.clock.now(), **facts)
 
     async def awaited(self, future: asyncio.Future[Result], deadline: float) -> Result:
         """A result once it is there; at the deadline, that it is not there yet. The future lives on."""
@@ -182,7 +176,11 @@ class Transaction:
         if isinstance(answer, Stopped):
             reply = answer.verdict.reply
             log.info(
-                "recipient refused id=%s account=%s by=%s code=%d", self.id, envelope.account, answer.by, reply.code
+                "recipient refused id=%s account=%s by=%s code=%d",
+                self.id,
+                envelope.account,
+                answer.by,
+                reply.code,
             )
             if not (self._listener.kind == "application" and isinstance(answer.verdict, Defer)):
                 return reply
@@ -356,16 +354,9 @@ class Transaction:
         return reply
 
     def _emit_unreported(self, recipient: Recipient, result: Result, reason: str) -> None:
-        event = Event(
-            envelope_id(),
-            EventType.BOUNCE_HARD,
-            self._reception.clock.now(),
-            self._envelope.account,
-            self.id,
-            recipient.address,
-            Private({"code": result.reply.code, "status": result.reply.status, "unreported": reason}),
-        )
-        self._lease.generation.emit(event)
+        facts: dict[str, Fact] = {"code": result.reply.code, "status": result.reply.status, "unreported": reason}
+        at = self._reception.clock.now()
+        self._lease.generation.report(EventType.BOUNCE_HARD, self._envelope, recipient, at, **facts)
 
     def _let_go(self) -> None:
         """End what can be ended; what is beyond its point of no return is followed by the ledger."""

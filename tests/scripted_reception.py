@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mtaframe.address import Address
-from mtaframe.envelope import Recipient, Session
-from mtaframe.reception import Mail
+from mtaframe.envelope import Mail, Recipient, Session
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
 

@@ -14,14 +14,14 @@ from mtaframe.clock import SystemClock
 from mtaframe.config import Configuration
 from mtaframe.delivery import Delivery, Outcome, Result, Route
 from mtaframe.dispatch import Dispatch, Halted, UnderWay, ready, result_of
-from mtaframe.envelope import Envelope, Recipient, Session
+from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.generation import Generation, Lease
 from mtaframe.hook_call import Asked
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, DnsError, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
-from mtaframe.reception import Mail, Reception, Transaction
+from mtaframe.reception import Reception, Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import Endpoint, ListenerSettings
 

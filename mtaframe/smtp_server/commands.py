@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass
 
 from mtaframe.address import Address
-from mtaframe.envelope import Recipient
-from mtaframe.reception import Mail
+from mtaframe.envelope import Mail, Recipient
 from mtaframe.redaction import Redacted
 from mtaframe.reply import Reply
 

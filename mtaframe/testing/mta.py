@@ -7,9 +7,11 @@ from mtaframe.account import Account
 from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
-from mtaframe.lifecycle import Clock, Resolver
+from mtaframe.http_client import HttpClient
+from mtaframe.lifecycle import Clock, Http, Resolver, State
 from mtaframe.message import Message
 from mtaframe.question import Question
+from mtaframe.state import MemoryState
 from mtaframe.testing.builders import result
 from mtaframe.testing.clock import VirtualClock
 
@@ -44,12 +46,17 @@ class RecordingMta:
         resolver: Resolver | None = None,
         accounts: Sequence[Account] = (),
         answers: Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]] | None = None,
+        state: State | None = None,
+        http: Http | None = None,
         outcome: Outcome = Outcome.DELIVERED,
     ) -> None:
         self.hostname = hostname
         self.clock: Clock = clock or VirtualClock()
         self.resolver: Resolver = resolver or NoResolver()
         self.accounts: Mapping[str, Account] = {account.name: account for account in accounts}
+        self.state: State = state or MemoryState(self.clock)
+        self.http: Http = http or HttpClient(self.resolver)
+        """A real client: close it if the plugin has used it."""
         self.outcome = outcome
         self.events: list[Event] = []
         """What the plugin emitted."""

@@ -6,7 +6,7 @@ import email
 import pytest
 
 from mtaframe import Defer, Discard, EventType, Outcome, Plugin, Recipient, Reject, hookimpl
-from mtaframe.reception import Mail
+from mtaframe.envelope import Mail
 from mtaframe.testing import DROP, HANG, ScriptedMx, VirtualClock, address, envelope, message, running, session
 from tests.dialogue import MAIL, Dialogue
 

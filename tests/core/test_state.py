@@ -1,0 +1,90 @@
+"""State in RAM: counters by the hour, digests with an end, documents per account; no room for an address."""
+
+from datetime import timedelta
+
+import pytest
+
+from mtaframe import Counter
+from mtaframe.state import KEPT, MemoryState
+from mtaframe.testing import VirtualClock
+
+SENT, BOUNCED = Counter("sent", account="shop"), Counter("bounced", account="shop", stream="news")
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+def state(clock):
+    return MemoryState(clock)
+
+
+async def test_counters_add_up_over_a_sliding_window(state, clock):
+    began = clock.now()
+    await state.counters.add({SENT: 10, BOUNCED: 1})
+    clock.advance(7200)
+    await state.counters.add({SENT: 5})
+    assert await state.counters.sums([SENT, BOUNCED], began) == [15, 1]
+    assert await state.counters.sums([SENT, BOUNCED], began + timedelta(hours=1)) == [5, 0]
+
+
+async def test_each_counter_is_its_own(state, clock):
+    await state.counters.add({SENT: 1})
+    other = Counter("sent", account="bank")
+    assert await state.counters.sums([other, Counter("sent")], clock.now()) == [0, 0]
+
+
+async def test_a_counter_begins_again(state, clock):
+    await state.counters.add({SENT: 1, BOUNCED: 1})
+    await state.counters.clear([SENT])
+    assert await state.counters.sums([SENT, BOUNCED], clock.now()) == [0, 1]
+
+
+async def test_old_hours_are_forgotten(state, clock):
+    for _ in range(KEPT // 3600 + 10):
+        await state.counters.add({SENT: 1})
+        clock.advance(3600)
+    assert await state.counters.sums([SENT], clock.now() - timedelta(days=400)) == [KEPT // 3600]
+
+
+@pytest.mark.parametrize("text", ["bob@example.net", "Bob", "a b", "ü", "", "a\n"])
+@pytest.mark.parametrize("field", ["name", "account", "stream", "source", "site"])
+def test_no_field_of_a_counter_can_hold_an_address(field, text):
+    if text == "" and field != "name":
+        return
+    with pytest.raises(ValueError, match=field):
+        Counter(**({"name": "sent"} | {field: text}))
+
+
+async def test_a_digest_has_sixteen_octets_and_an_end(state, clock):
+    digest = bytes(16)
+    await state.digests.put("spam_traps", digest, 3, clock.now() + timedelta(days=1))
+    assert await state.digests.get("spam_traps", digest) == 3
+    assert await state.digests.get("suppression", digest) is None
+    clock.advance(86400)
+    assert await state.digests.get("spam_traps", digest) is None
+    for wrong in (b"bob@example.net", b"", bytes(17)):
+        with pytest.raises(ValueError, match="16 octets"):
+            await state.digests.put("spam_traps", wrong, 1, clock.now())
+
+
+async def test_a_digest_is_dropped(state, clock):
+    await state.digests.put("a", bytes(16), 1, clock.now() + timedelta(days=1))
+    await state.digests.drop("a", bytes(16))
+    assert await state.digests.get("a", bytes(16)) is None
+
+
+async def test_documents_belong_to_an_account(state):
+    await state.documents.put("shop", "template", "welcome", b"Hello")
+    await state.documents.put("shop", "webhook", "1", b"{}")
+    await state.documents.put("bank", "template", "welcome", b"Good day")
+    assert await state.documents.get("shop", "template", "welcome") == b"Hello"
+    assert await state.documents.names("shop", "template") == ["welcome"]
+    await state.documents.drop("shop", "template")
+    assert await state.documents.get("shop", "template", "welcome") is None
+    assert await state.documents.get("shop", "webhook", "1") == b"{}"
+    await state.documents.drop("shop")
+    assert await state.documents.get("shop", "webhook", "1") is None
+    assert await state.documents.get("bank", "template", "welcome") == b"Good day"
