@@ -90,6 +90,8 @@ class Conversation(Wire):
             self.say(replies.FULL)
             return False
         self._client = self._server.session_for(self._client.id, self.transport)
+        if not (self._client.client or self._client.trusted):
+            return False  # it is gone already, and whoever asks for its address would take it for a Unix socket
         try:
             answer = await self._server.reception.connect(self._client)
         except Exception as error:

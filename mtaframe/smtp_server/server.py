@@ -126,22 +126,26 @@ class SmtpServer:
                 self._nobody.set()
 
     def session_for(self, session_id: str, transport: asyncio.BaseTransport | None) -> Session:
-        """What is known of a client before it has said a word."""
-        client, encrypted = "", None
+        """What is known of a client before it has said a word.
+
+        A client that was reset before it was accepted may have no address any more: it is a stranger.
+        """
+        client, encrypted, is_local = "", None, False
         if transport is not None:
             client, encrypted = _client(transport), transport.get_extra_info("ssl_object")
+            is_local = transport.get_extra_info("socket").family == socket.AF_UNIX
         return Session(
             id=session_id,
             client=client,
             listener=self.settings.name,
             protocol="LMTP" if self.settings.kind == "lmtp" else "SMTP",
             tls=encrypted.version() if encrypted else None,
-            trusted=self._trusts(client),
+            trusted=is_local or self._trusts(client),
         )
 
     def _trusts(self, client: str) -> bool:
         if not client:
-            return True
+            return False
         address = ipaddress.ip_address(client)
         return any(address in network for network in self.settings.trusted)
 
