@@ -7,6 +7,7 @@ never tells the URL.
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from mtaframe.redaction import Private
 LIMIT = 1_000_000
 """Octets of an answer that are read; more is an error."""
 CONNECTIONS_PER_HOST = 20
+
+_NAME = re.compile(r"[0-9._-]*[A-Za-z][A-Za-z0-9._-]*")
 
 
 class _Names(AbstractResolver):
@@ -131,16 +134,20 @@ def is_public(address: str) -> bool:
 
 
 def _check(url: str) -> None:
-    """A literal address in a URL never meets the resolver: it is looked at here."""
+    """A literal address in a URL never meets the resolver: it is looked at here.
+
+    What is neither an address nor a name in ASCII is refused: full-width digits or "127.1" become an address later.
+    """
     try:
         parsed = urlsplit(url)
         host = parsed.hostname or ""
-        if parsed.scheme not in ("http", "https") or not host:
-            raise HttpError("only http and https URLs are asked")
-        address = ipaddress.ip_address(host)
-    except HttpError:
-        raise
     except ValueError:
-        return
-    if not is_public(str(address)):
+        raise HttpError("not a URL") from None
+    if parsed.scheme not in ("http", "https") or not host:
+        raise HttpError("only http and https URLs are asked")
+    try:
+        is_allowed = is_public(host)
+    except ValueError:
+        is_allowed = _NAME.fullmatch(host) is not None
+    if not is_allowed:
         raise HttpError("the address may not be connected to")

@@ -99,6 +99,9 @@ async def test_a_trusted_url_may_have_a_name(client, server):
         "2130706433",
         "0x7f.1",
         "127.1",
+        "127.0.0.1.",
+        "\uff11\uff12\uff17.0.0.1",
+        "127\u30020.0.1",
     ],
 )
 async def test_a_url_of_somebody_else_never_reaches_this_machine_or_its_network(client, server, host):
