@@ -129,6 +129,8 @@ class Reception:
         reply = stopped.verdict.reply
         kind = EventType.BLOCK_HARD if reply.is_permanent else EventType.BLOCK_SOFT
         facts: dict[str, Fact] = {"code": reply.code, "status": reply.status, "by": stopped.by}
+        if envelope.reverse_path is None:
+            facts["null_reverse_path"] = True
         generation.report(kind, envelope, recipient, self.clock.now(), **facts)
 
     async def awaited(self, future: asyncio.Future[Result], deadline: float) -> Result:
@@ -368,6 +370,7 @@ class Transaction:
         for index, future in self._pending.items():
             if future.done():
                 self._results[index] = future.result()
+                self._remember([(index, future.result())])  # it came too late to be told
             elif future in ours:
                 self._reception.ledger.detach(self._fingerprints[index], future)
 
