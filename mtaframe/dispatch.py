@@ -46,7 +46,7 @@ class UnderWay:
         self.envelope = envelope
         self.lease = lease
         self.results: tuple[asyncio.Future[Result], ...] = tuple(loop.create_future() for _ in envelope.recipients)
-        self.attempts: dict[asyncio.Task[None], Attempt] = {}
+        self.attempts: dict[Attempt, asyncio.Task[None]] = {}
         self.preparing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -56,7 +56,7 @@ class UnderWay:
             self.timer.cancel()
         if self.preparing is not None:
             self.preparing.cancel()
-        for task, attempt in self.attempts.items():
+        for attempt, task in self.attempts.items():
             if not attempt.dot_sent:
                 task.cancel()
 
@@ -81,7 +81,8 @@ class Dispatch:
     def start(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> UnderWay:
         """Begin to deliver; each recipient's result comes as soon as it is known."""
         under_way = UnderWay(envelope, lease)
-        under_way.preparing = self._task(self._prepare(under_way, message, deadline))
+        everybody = range(len(under_way.results))
+        under_way.preparing = self._task(self._prepare(under_way, message, deadline), under_way, everybody)
         left = max(0.0, deadline - self._clock.monotonic())
         under_way.timer = asyncio.get_running_loop().call_later(left, under_way.end)
         return under_way
@@ -103,10 +104,19 @@ class Dispatch:
         if self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _task(
+        self, work: Coroutine[None, None, None], under_way: UnderWay, indices: Sequence[int]
+    ) -> asyncio.Task[None]:
+        """A task that leaves none of these without a result, even if it is cancelled before its first step."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                self._settle_open(under_way, indices, OUT_OF_TIME)
+
         task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         return task
 
     async def _prepare(self, under_way: UnderWay, message: Message, deadline: float) -> None:
@@ -125,8 +135,8 @@ class Dispatch:
                 groups.setdefault(key, (route, []))[1].append((index, delivery))
             for route, group in groups.values():
                 attempt = Attempt(deadline)
-                task = self._task(self._attempt(under_way, route, group, attempt))
-                under_way.attempts[task] = attempt
+                work = self._attempt(under_way, route, group, attempt)
+                under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
         except asyncio.CancelledError:
             self._settle_open(under_way, range(len(under_way.results)), OUT_OF_TIME)
         except Exception:
@@ -148,8 +158,13 @@ class Dispatch:
         except Exception:
             log.exception("transport failed id=%s transport=%s", under_way.envelope.id, route.transport)
             results = [self._plain(Outcome.DEFERRED, INTERNAL, route, began, clock)] * len(group)
-        for (index, delivery), result in zip(group, results, strict=True):
-            await self._tell(under_way, index, delivery, result)
+        under_way.attempts.pop(attempt, None)  # what is known is told to everybody, however late it is by now
+        try:
+            for (index, delivery), result in zip(group, results, strict=True):
+                await self._tell(under_way, index, delivery, result)
+        finally:
+            for (index, _), result in zip(group, results, strict=True):
+                self._settle(under_way, index, result)
 
     async def _tell(self, under_way: UnderWay, index: int, delivery: Delivery, result: Result) -> None:
         """A recipient's result: to the log, to every plugin's on_result, to whoever waits."""
@@ -169,13 +184,15 @@ class Dispatch:
         try:
             await under_way.lease.generation.plugins.on_result(delivery, result)
         finally:
-            if not under_way.results[index].done():
-                under_way.results[index].set_result(result)
+            self._settle(under_way, index, result)
+
+    def _settle(self, under_way: UnderWay, index: int, result: Result) -> None:
+        if not under_way.results[index].done():
+            under_way.results[index].set_result(result)
 
     def _settle_open(self, under_way: UnderWay, indices: Sequence[int], reply: Reply) -> None:
         for index in indices:
-            if not under_way.results[index].done():
-                under_way.results[index].set_result(Result(Outcome.DEFERRED, reply, "dispatch"))
+            self._settle(under_way, index, Result(Outcome.DEFERRED, reply, "dispatch"))
 
     def _plain(self, outcome: Outcome, reply: Reply, route: Route, began: datetime, clock: float) -> Result:
         return Result(

@@ -70,7 +70,8 @@ class Rehearsal(Dispatch):
 
     def start(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> UnderWay:
         under_way = UnderWay(envelope, lease)
-        under_way.preparing = self._task(self._rehearse(under_way, message))
+        everybody = range(len(under_way.results))
+        under_way.preparing = self._task(self._rehearse(under_way, message), under_way, everybody)
         return under_way
 
     async def refuse(self, lease: Lease, envelope: Envelope, message: Message, stopped: Stopped) -> list[Result]:
