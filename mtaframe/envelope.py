@@ -1,12 +1,16 @@
 """Who talks to us and what they want sent: session, recipient, envelope (RFC 5321 §2.3.1)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, TypeVar, cast
 
 from mtaframe.address import Address
 from mtaframe.redaction import NO_NOTES, Note, Notes, Private, Redacted
 
 NO_VARIABLES: Private[str] = Private()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -73,9 +77,22 @@ class Envelope(Redacted):
     envid: str | None = None
     requiretls: bool = False
     notes: Notes = NO_NOTES
+    _derived: dict[Callable[..., Any], Any] | None = field(default=None, init=False, compare=False)
 
     def with_note(self, key: str, value: Note) -> "Envelope":
         return replace(self, notes=self.notes.but(key, value))
+
+    def derived(self, work: "Callable[[Envelope], T]") -> T:
+        """What ``work`` makes of this envelope: done once for all copies of the message, and kept no longer than it.
+
+        From before_sign on, every copy has this same envelope: here stands what one copy found out for the next.
+        """
+        if self._derived is None:
+            object.__setattr__(self, "_derived", {})
+        made = cast("dict[Callable[..., Any], Any]", self._derived)
+        if work not in made:
+            made[work] = work(self)
+        return cast("T", made[work])
 
 
 @dataclass(frozen=True, slots=True, repr=False)

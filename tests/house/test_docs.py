@@ -33,6 +33,8 @@ from tests.conftest import ROOT
 from tests.house.generated import BLOCK, pages, refreshed
 from tests.house.test_rooms import POINTS
 
+_OF_THIS_MACHINE = re.compile("such file|environment variable is not set")
+
 PAGES = [
     *pages(),
     *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
@@ -143,7 +145,7 @@ def test_a_toml_block_is_what_the_configuration_takes(text: str) -> None:
             try:
                 model.model_validate(data, context={"folder": ROOT / "conf"})
             except ValidationError as error:
-                faults = [f"{f['loc']}: {f['msg']}" for f in error.errors() if "such file" not in f["msg"]]
+                faults = [f"{f['loc']}: {f['msg']}" for f in error.errors() if not _OF_THIS_MACHINE.search(f["msg"])]
                 assert faults == []
 
 
