@@ -184,6 +184,7 @@ class Transaction:
                 answer.by,
                 reply.code,
             )
+            self._reception.emit_refused(self._lease.generation, envelope, recipient, answer)
             if not (self._listener.kind == "application" and isinstance(answer.verdict, Defer)):
                 return reply
             self._held = reply

@@ -1,0 +1,317 @@
+"""thresholds: holds accounts to the sending policy and to recipient limits. See docs/plugins/thresholds.md.
+
+The law: what counts is final, has an account and is no report; what this plugin itself stops never counts against
+anybody.
+"""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from mtaframe import (
+    AccountStanding,
+    CommandError,
+    Defer,
+    Delivery,
+    Envelope,
+    Event,
+    EventType,
+    Mta,
+    Plugin,
+    Private,
+    Question,
+    Recipient,
+    Reject,
+    Result,
+    Standing,
+    command,
+    event_type,
+    hookimpl,
+)
+from mtaframe_plugins.thresholds.books import Book, Books
+from mtaframe_plugins.thresholds.ladder import (
+    COUNTED,
+    GOOD,
+    LIMITED,
+    STEPS,
+    SUSPENDED,
+    WARNED,
+    Finding,
+    Rule,
+    reason,
+)
+from mtaframe_plugins.thresholds.limits import Limits
+from mtaframe_plugins.thresholds.settings import LimitSettings, PolicySettings, ThresholdsSettings
+from mtaframe_plugins.thresholds.view import explanation, overview
+
+__all__ = ["LimitSettings", "PolicySettings", "Thresholds", "ThresholdsSettings"]
+
+NAME = "thresholds"
+log = logging.getLogger("mtaframe.thresholds")
+
+T = EventType
+
+
+def _indices(*names: str) -> tuple[int, ...]:
+    return tuple(COUNTED.index(name) for name in names)
+
+
+_FINAL = {
+    T.DELIVERED: _indices("sent", "delivered"),
+    T.BOUNCE_SOFT: _indices("sent", "bounce"),
+    T.BOUNCE_HARD: _indices("sent", "bounce"),
+    T.BLOCK_SOFT: _indices("sent", "block"),
+    T.BLOCK_HARD: _indices("sent", "block"),
+}
+"""What a final result counts as."""
+_LATER = {
+    T.BOUNCE_SOFT: _indices("bounce"),
+    T.BOUNCE_HARD: _indices("bounce"),
+    T.BLOCK_HARD: _indices("block"),
+    T.CLICK: _indices("click"),
+    T.UNSUBSCRIBE: _indices("unsubscribe"),
+    T.SPAM: _indices("spam"),
+    T.SPAMTRAP: _indices("spamtrap"),
+}
+"""What an event counts as: its message was counted as sent when it was delivered."""
+_TOLD = {WARNED: T.ACCOUNT_WARNED, LIMITED: T.ACCOUNT_LIMITED, SUSPENDED: T.ACCOUNT_SUSPENDED}
+
+
+class Thresholds(Plugin):
+    """Warns, limits and suspends accounts by what becomes of their mail."""
+
+    Config: ClassVar[type[ThresholdsSettings]] = ThresholdsSettings
+    config: ThresholdsSettings
+
+    def __init__(self, config: ThresholdsSettings, mta: Mta) -> None:
+        super().__init__(config, mta)
+        self._shadow = config.mode == "shadow"
+        self._rules = tuple(Rule(row, config) for row in config.policy)
+        self._limits = Limits(config)
+        self._books = Books(mta.state, mta.clock)
+        self._books.follow(self._rules, config.mode)
+
+    async def start(self) -> None:
+        for row in self.config.limit:
+            for name in row.accounts:
+                if name not in self.mta.accounts:
+                    raise ValueError(f'conf/thresholds.toml: [[limit]]: there is no account "{name}"')
+
+    def adopt(self, old: "Thresholds") -> None:
+        """The books go on; mail that the old instance still has is judged by the new rules."""
+        self._books = old._books
+        self._books.follow(self._rules, self.config.mode)
+
+    def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
+        return {AccountStanding: self._standing}
+
+    async def _standing(self, question: AccountStanding) -> Standing:
+        if self._shadow or question.account not in self.mta.accounts:
+            return Standing.GOOD
+        return STEPS[(await self._book(question.account)).standing]
+
+    # Mail that wants to go out.
+
+    @hookimpl
+    async def on_rcpt(self, envelope: Envelope, recipient: Recipient) -> Recipient | Reject | Defer | None:
+        """Refuse a recipient of an account that may not, or not now; else count it towards the account's limits."""
+        if not self._is_counted(envelope):
+            return None
+        answer = await self._admitted(envelope, (recipient,))
+        return answer[0] if isinstance(answer, tuple) else answer
+
+    @hookimpl
+    async def on_data(self, envelope: Envelope) -> Envelope | Reject | Defer | None:
+        """The same for what was not known at RCPT: the stream always, the account of trusted clients sometimes."""
+        if not self._is_counted(envelope):
+            return None
+        answer = await self._admitted(envelope, envelope.recipients)
+        if isinstance(answer, tuple):
+            return replace(envelope, recipients=answer) if answer != envelope.recipients else None
+        return answer
+
+    async def _admitted(
+        self, envelope: Envelope, recipients: tuple[Recipient, ...]
+    ) -> tuple[Recipient, ...] | Reject | Defer:
+        """The recipients, noted as counted, or why they may not go out."""
+        account = envelope.account or ""
+        keys = [""]
+        if envelope.stream is not None and envelope.stream in self.mta.accounts[account].streams:
+            keys.append(envelope.stream)
+        wanted = {key: sum(key not in _noted(one) for one in recipients) for key in keys}
+        if not any(wanted.values()):
+            return recipients
+        book = await self._book(account)
+        if wanted[""] and book.standing == SUSPENDED and not self._shadow:
+            return Reject(_text("suspended", book.reason), "5.7.1", 550)
+        step = book.standing if not self._shadow else GOOD
+        for key in keys:
+            await self._books.used(book, key)
+        for key, count in wanted.items():
+            found = self._limits.exceeded(account, key, book.used.get(key, [0, 0]), count, step) if count else None
+            if found is None:
+                continue
+            if self._shadow:
+                self._would_limit(book, key, found.words)
+                continue
+            why = _text("limited", reason(book.rules, book.steps, book.tallies)) + ": " if found.is_cut else ""
+            return Defer(f"{why}{found.words}; try again after {found.again(self.mta.clock.now()):%H:%M} UTC", "4.7.1")
+        await self._books.reserve(book, {key: count for key, count in wanted.items() if count})
+        return tuple(
+            one.with_note(NAME, (*_noted(one), *(k for k in keys if k not in _noted(one)))) for one in recipients
+        )
+
+    def _would_limit(self, book: Book, stream: str, words: str) -> None:
+        if stream not in book.said:
+            book.said.add(stream)
+            log.info("over the limit account=%s stream=%s limit=%s mode=shadow", book.account, stream or "-", words)
+
+    def _is_counted(self, envelope: Envelope) -> bool:
+        """Mail of an account that is no report: reports go back whatever their account may do."""
+        return (
+            envelope.reverse_path is not None
+            and envelope.account is not None
+            and envelope.session.protocol != "DSN"
+            and envelope.account in self.mta.accounts
+        )
+
+    # What becomes of it.
+
+    @hookimpl
+    async def on_result(self, delivery: Delivery, result: Result) -> None:
+        """Count what is final; what was not sent at all gives back its place among the recipients of the hour."""
+        envelope = delivery.envelope
+        if not self._is_counted(envelope) or envelope.account is None:
+            return
+        if result.by == NAME or not result.outcome.is_final:
+            if noted := _noted(delivery.recipient):
+                await self._books.reserve(await self._book(envelope.account), dict.fromkeys(noted, -1))
+        elif delivery.reverse_path is not None:
+            await self._count(envelope.account, _FINAL[event_type(result)])
+
+    @hookimpl
+    async def on_event(self, event: Event) -> None:
+        """Count what became known later, and what another plugin refused at RCPT."""
+        which = _LATER.get(event.type)
+        account, data = event.account, event.data
+        if which is None or account is None or account not in self.mta.accounts:
+            return
+        if "unreported" in data or data.get("null_reverse_path") or data.get("by") == NAME:
+            return
+        if "by" in data and event.type is T.BLOCK_HARD:
+            which = _FINAL[event.type]
+        await self._count(account, which)
+
+    async def _count(self, account: str, which: Sequence[int]) -> None:
+        book = await self._book(account)
+        await self._books.count(book, which)
+        await self._judge(book)
+
+    async def _book(self, account: str) -> Book:
+        """An account's book, its standing as it is now."""
+        book = self._books.current(account)
+        if book is None:
+            book = await self._books.opened(account)
+            await self._judge(book)
+        return book
+
+    async def _judge(self, book: Book) -> None:
+        steps, tallies = book.steps, book.tallies
+        step = GOOD
+        for index, rule in enumerate(book.rules):
+            steps[index] = asked = rule.step(tallies, steps[index])
+            if asked > step:
+                step = asked
+        if step != book.standing != SUSPENDED:
+            await self._move(book, step, reason(book.rules, steps, tallies))
+
+    async def _move(self, book: Book, step: int, why: Finding | None, by: str = "figures") -> None:
+        """The account stands elsewhere from now on: remember it, log it, tell it."""
+        before = book.standing
+        await self._books.stand(book, step)
+        if step == SUSPENDED:
+            book.reason = why
+        log.log(
+            logging.WARNING if step >= LIMITED else logging.INFO,
+            "account %s account=%s before=%s by=%s reason=%s mode=%s",
+            STEPS[step].value,
+            book.account,
+            STEPS[before].value,
+            by,
+            why.words if why else "-",
+            self._books.mode,
+        )
+        told = _TOLD.get(step) if step > before else T.ACCOUNT_RESUMED if before >= LIMITED else None
+        if told is not None and self._books.mode == "enforce":
+            self.mta.emit(self._event(told, book.account, why, by))
+
+    def _event(self, kind: EventType, account: str, why: Finding | None, by: str) -> Event:
+        facts: dict[str, str | int | float] = {"by": by}
+        if why is not None:
+            facts |= {
+                "reason": why.name,
+                "figure": round(why.figure, 4),
+                "limit": why.limit,
+                "unit": why.unit or "count",
+                "count": why.count,
+                "volume": why.volume,
+                "window_hours": why.hours,
+                "text": why.words,
+            }
+        return Event(os.urandom(8).hex(), kind, self.mta.clock.now(), account, data=Private(facts))
+
+    # Commands.
+
+    @command
+    async def show(self) -> Sequence[Mapping[str, Any]]:
+        """Accounts that have sent anything or do not stand well, with their figures."""
+        rows = [overview(await self._book(account)) for account in sorted(self.mta.accounts)]
+        return [row for row in rows if row["sent"] or row["standing"] != Standing.GOOD.value]
+
+    @command
+    async def explain(self, account: str) -> Sequence[Mapping[str, Any]]:
+        """Every rule and limit of one account: its figure, what is allowed, and what the next step would take."""
+        book = await self._known(account)
+        for stream in ("", *sorted(self.mta.accounts[account].streams)):
+            await self._books.used(book, stream)
+        return explanation(book, self._limits)
+
+    @command
+    async def resume(self, account: str) -> str:
+        """Let an account send again: good standing, and nothing counted so far."""
+        book = await self._known(account)
+        before = book.standing
+        await self._books.clear(book)
+        log.info("account good account=%s before=%s by=operator reason=- mode=%s", account, STEPS[before].value,
+                 self._books.mode)  # fmt: skip
+        if not self._shadow:
+            self.mta.emit(self._event(T.ACCOUNT_RESUMED, account, None, "operator"))
+        return f"{account} stands good; counting begins again"
+
+    @command
+    async def suspend(self, account: str) -> str:
+        """Refuse an account's mail until it is resumed."""
+        book = await self._known(account)
+        if self._shadow:
+            raise CommandError("nobody is suspended in a shadow run; see the key mode")
+        if book.standing == SUSPENDED:
+            raise CommandError(f"{account} is suspended already")
+        await self._move(book, SUSPENDED, None, "operator")
+        return f"{account} is suspended"
+
+    async def _known(self, account: str) -> Book:
+        if account not in self.mta.accounts:
+            raise CommandError("there is no such account in conf/accounts.toml")
+        return await self._book(account)
+
+
+def _noted(recipient: Recipient) -> tuple[str, ...]:
+    """Towards whose limits it is counted: "" for the account, and the stream."""
+    noted = recipient.notes.get(NAME, ())
+    return noted if isinstance(noted, tuple) else ()  # type: ignore[return-value]
+
+
+def _text(state: str, why: Finding | None) -> str:
+    return f"account {state}: {why.words}" if why is not None else f"account {state}"
