@@ -31,6 +31,9 @@ from mtaframe.watchdog import Watchdog
 
 log = logging.getLogger("mtaframe")
 
+PLUGINS_TO_STOP = 5.0
+"""Seconds that plugins have for their end at least; as long as what is under way had, if that is more."""
+
 
 class Mta:
     """One process: its listeners, its current generation and what all generations share.
@@ -120,7 +123,7 @@ class Mta:
         for generation in self._retired:
             generation.abandon()
         if self._retiring:
-            await asyncio.wait(self._retiring, timeout=5)
+            await asyncio.wait(self._retiring, timeout=max(PLUGINS_TO_STOP, seconds))
         self.watchdog.stop()
 
     async def _take_over(self, configuration: Configuration) -> None:

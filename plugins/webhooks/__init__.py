@@ -1,0 +1,210 @@
+"""webhooks: posts what becomes of mail to URLs of the account holders'. See docs/plugins/webhooks.md."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mtaframe import (
+    Address,
+    CommandError,
+    Delivery,
+    Envelope,
+    Event,
+    EventType,
+    HttpError,
+    Message,
+    Mta,
+    Plugin,
+    Private,
+    Result,
+    command,
+    event_type,
+    hookimpl,
+)
+from mtaframe_plugins.webhooks.line import Line
+from mtaframe_plugins.webhooks.notice import Fact, Notice, author, custom_data
+from mtaframe_plugins.webhooks.numbers import Numbers
+from mtaframe_plugins.webhooks.settings import WebhooksSettings
+
+
+class Webhooks(Plugin):
+    """Tells other servers of events: one POST for each event and URL."""
+
+    Config: ClassVar[type[WebhooksSettings]] = WebhooksSettings
+    config: WebhooksSettings
+
+    def __init__(self, config: WebhooksSettings, mta: Mta) -> None:
+        super().__init__(config, mta)
+        self._numbers = Numbers(mta.state)
+        self._lines = {
+            endpoint.url: Line(self, endpoint, config, mta, self._numbers) for endpoint in config.endpoint
+        }  # fmt: skip
+
+    async def start(self) -> None:
+        for endpoint in self.config.endpoint:
+            for name in endpoint.accounts:
+                if name not in self.mta.accounts:
+                    raise ValueError(f'conf/webhooks.toml: there is no account "{name}"')
+        await self._numbers.begin(self.mta.accounts)
+
+    def adopt(self, old: "Webhooks") -> None:
+        """Take over the queue of every URL that stays; those that went are the old instance's to finish."""
+        old._numbers.join(self._numbers)
+        self._numbers = old._numbers
+        for endpoint in self.config.endpoint:
+            line = old._lines.get(endpoint.url)
+            if line is None or line.owner is not old:
+                line = self._lines[endpoint.url]
+            self._lines[endpoint.url] = line
+            line.take_over(self, endpoint, self.config, self.mta, self._numbers)
+
+    async def stop(self) -> None:
+        mine = [line for line in self._lines.values() if line.owner is self]
+        await asyncio.gather(*(line.finish(self.config.drain) for line in mine))
+        await self._numbers.book()
+
+    @hookimpl
+    def on_data(self, envelope: Envelope, message: Message) -> None:
+        """``request``, for each recipient: an event, so that nothing is told of a rehearsal."""
+        if _is_report(envelope) or not self._for(EventType.REQUEST, envelope.account, envelope.stream):
+            return
+        now = self.mta.clock.now()
+        data: dict[str, Fact] = {
+            "from_email": author(message, envelope.reverse_path),
+            "stream": envelope.stream,
+            "vars": custom_data(message),
+        }
+        shared = Private(data)
+        for recipient in envelope.recipients:
+            to = recipient.address
+            self.mta.emit(Event(_new_id(), EventType.REQUEST, now, envelope.account, envelope.id, to, shared))
+
+    @hookimpl
+    def on_result(self, delivery: Delivery, result: Result) -> None:
+        """Delivered, deferred, a bounce or a block."""
+        envelope, kind = delivery.envelope, event_type(result)
+        lines = [] if _is_report(envelope) else self._for(kind, envelope.account, envelope.stream)
+        if not lines:
+            return
+        notice = Notice(
+            id=_new_id(),
+            type=kind,
+            at=self.mta.clock.now(),
+            sequence=self._numbers.next(envelope.account),
+            account=envelope.account,
+            stream=envelope.stream,
+            message_id=envelope.id,
+            recipient=delivery.recipient.address,
+            vars=custom_data(delivery.message),
+            reply=result.reply,
+            by=result.by,
+            remote=result.remote,
+        )
+        for line in lines:
+            line.put(notice)
+
+    @hookimpl
+    def on_event(self, event: Event) -> None:
+        """Whatever else becomes known, with what its data says. What on_result has told is not told twice."""
+        stream, variables = _text(event, "stream"), _text(event, "vars")
+        lines = [] if "unreported" in event.data else self._for(event.type, event.account, stream)
+        if not lines:
+            return
+        notice = Notice(
+            id=event.id,
+            type=event.type,
+            at=event.at,
+            sequence=self._numbers.next(event.account),
+            account=event.account,
+            stream=stream,
+            message_id=event.message_id,
+            recipient=event.recipient,
+            vars=variables,
+            data=event.data,
+        )
+        for line in lines:
+            line.put(notice)
+
+    @command
+    async def show(self) -> Sequence[Mapping[str, Any]]:
+        """Each URL: its state, what is queued for it and what came of the rest."""
+        return [
+            {
+                "url": url,
+                "state": line.state,
+                "queued": line.queue.waiting + line.sending,
+                "to retry": line.queue.parked,
+                "sent": line.sent,
+                "failed": line.failed,
+                "dropped": line.dropped,
+                "expired": line.queue.expired,
+                "last": line.last,
+            }
+            for url, line in self._lines.items()
+        ]
+
+    @command
+    async def test(self, url: str, *, event: str = "delivered") -> Sequence[Mapping[str, Any]]:
+        """Post a signed event about no real mail to an endpoint at once, past its queue.
+
+        ``event``: The type of the event, or "all" for one of each.
+        """
+        line = self._line(url)
+        kinds = [kind for kind in EventType if event in (kind.value, "all")]
+        if not kinds:
+            raise CommandError(f'there is no event "{event}"; docs/events.md lists them')
+        rows = []
+        for kind in kinds:
+            began = self.mta.clock.monotonic()
+            try:
+                answer = await line.send(self._sample(kind, line))
+                status, is_good = str(answer.status), line.is_success(answer)
+            except HttpError as error:
+                status, is_good = str(error), False
+            took = round(self.mta.clock.monotonic() - began, 3)
+            rows.append({"event": kind.value, "status": status, "success": is_good, "seconds": took})
+        return rows
+
+    @command
+    async def retry(self, url: str) -> str:
+        """Try again now whatever waits for an endpoint, and switch it on again if it was off."""
+        return f"{self._line(url).hasten()} to try again"
+
+    def _for(self, kind: EventType, account: str | None, stream: str | None) -> list[Line]:
+        return [self._lines[each.url] for each in self.config.endpoint if each.takes(kind, account, stream)]
+
+    def _line(self, url: str) -> Line:
+        if (line := self._lines.get(url)) is None:
+            raise CommandError("there is no endpoint with that URL; `mtaframe webhooks show` lists them")
+        return line
+
+    def _sample(self, kind: EventType, line: Line) -> Notice:
+        accounts = line.endpoint.accounts
+        data: dict[str, Fact] = {"test": True}
+        if kind is EventType.REQUEST:
+            data["from_email"] = "sender@example.com"
+        return Notice(
+            id=_new_id(),
+            type=kind,
+            at=self.mta.clock.now(),
+            sequence=0,
+            account=accounts[0] if accounts else None,
+            message_id="test",
+            recipient=Address("recipient", "example.com"),
+            data=Private(data),
+        )
+
+
+def _new_id() -> str:
+    return os.urandom(8).hex()
+
+
+def _text(event: Event, key: str) -> str | None:
+    value = event.data.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _is_report(envelope: Envelope) -> bool:
+    """A DSN of our own: it tells of mail that has been told of."""
+    return envelope.session.protocol == "DSN"
