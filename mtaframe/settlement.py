@@ -25,7 +25,7 @@ def settlement(results: Sequence[Result], envelope_id: str, given_up: bool = Fal
     deferred = [r for r in results if r.outcome is Outcome.DEFERRED]
     if deferred and not given_up:
         return Settlement(_not_now(results, deferred))
-    rest = tuple(index for index, result in enumerate(results) if result not in delivered)
+    rest = tuple(index for index, result in enumerate(results) if result.outcome in (Outcome.DEFERRED, Outcome.FAILED))
     if delivered:
         return Settlement(with_id(_positive(delivered), envelope_id), rest)
     if deferred:
