@@ -13,7 +13,7 @@ from mtaframe.redaction import Redacted
 TEXT_LIMIT = 400
 """Characters of text in one reply line; the whole line stays below 512 octets (RFC 5321 §4.5.3.1.5)."""
 
-_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
+_STATUS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|$)")
 _OUR_FAULT = frozenset({500, 501, 502, 503, 504, 530, 534, 535, 538, 555})
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 

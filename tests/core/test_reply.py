@@ -75,3 +75,8 @@ def test_our_id_stays_even_behind_a_long_text():
 
 def test_a_log_has_code_and_status_and_no_text():
     assert for_log(Reply(550, "5.1.1", "bob@example.net is unknown")) == "550 5.1.1"
+
+
+def test_a_status_in_the_digits_of_another_script_is_none():
+    reply = Reply.parse(250, "2.\u0660.\u0660 ok")
+    assert (reply.status, reply.line.isascii()) == ("", True)
