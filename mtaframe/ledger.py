@@ -97,7 +97,10 @@ class Ledger:
         return found
 
     def write(self, fingerprint: bytes, result: Result) -> None:
-        """Remember a final result; the time of an earlier entry is kept."""
+        """Remember a final result; the time of an earlier entry is kept. Entries stand in the order of their times."""
+        oldest = self._clock.monotonic() - KEPT
+        while self._entries and next(iter(self._entries.values())).since < oldest:
+            self._entries.popitem(last=False)
         before = self._entries.get(fingerprint)
         since = before.since if before else self._clock.monotonic()
         self._entries[fingerprint] = Entry(result.outcome, result.reply.code, result.reply.status, since)

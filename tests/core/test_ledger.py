@@ -133,3 +133,15 @@ def test_no_address_stands_in_a_ledger():
     for one in prints(ledger):
         ledger.write(one, result())
     assert address().local_part not in repr(vars(ledger))
+
+
+def test_what_nobody_asks_for_again_is_forgotten_in_time():
+    """Else every transaction that an upstream gave up would stay, up to the limit of a million."""
+    clock = VirtualClock()
+    ledger = Ledger(clock)
+    old, new = prints(ledger)
+    ledger.write(old, result())
+    clock.advance(KEPT + 1)
+    ledger.write(new, result())
+    assert len(ledger) == 1
+    assert ledger.entry(new) is not None
