@@ -302,7 +302,9 @@ class Conversation(Wire):
             if isinstance(answers, AsyncGenerator):
                 await answers.aclose()
             self._is_completing = False
-        self._say_to_all(replies.INTERNAL_ERROR, expected)
+        if expected:
+            self._say_to_all(replies.INTERNAL_ERROR, expected)
+            self._settle(proven=False)  # what it reads now is not what reception meant
         if self.input[:6].upper() != b"QUIT\r\n":
             self.flush()  # else along with 221: the client may close as soon as it has read its reply
         self._early = len(self.input)

@@ -24,7 +24,7 @@ from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import SmtpServer
 from mtaframe.smtp_server.commands import Command, parse_line, parse_mail, parse_rcpt
 from mtaframe.testing import VirtualClock, self_signed
-from tests.scripted_reception import FAIL, HANG, ScriptedReception, connected
+from tests.scripted_reception import FAIL, HANG, NOTHING, ScriptedReception, connected
 
 NULL = base64.b64encode(b"\0shop\0secret").decode()
 
@@ -739,3 +739,18 @@ def test_any_line_is_a_command_or_refused(line: bytes) -> None:
 def test_a_hostile_path_takes_no_time() -> None:
     for text in ("<" + '"' * 900, "<" + '"\\' * 450, "<@" + "a,@" * 300, "<" + "a" * 900):
         assert isinstance(parse_rcpt(f"TO:{text}", smtputf8=False), Reply)
+
+
+@pytest.mark.parametrize("fault", [FAIL, NOTHING])
+async def test_a_client_that_was_told_other_than_reception_meant_has_read_no_answer_of_it(
+    door: Door, fault: str
+) -> None:
+    """The first was delivered; forgotten as proven, it would be delivered again with each repeat of the second."""
+    server = await door.open(kind="lmtp")
+    client = await door.client(server)
+    door.reception.dot_answers = [Reply(250, "2.0.0", "delivered"), fault]
+    await client.up_to_data("b@example.net", "c@example.net", hello="LHLO")
+    assert (await client.says("hi\r\n."))[:3] == "250"
+    assert (await client.reply())[:3] == "451"
+    assert (await client.says("NOOP"))[:3] == "250"
+    assert door.reception.transactions[0].settled == ["unproven"]
