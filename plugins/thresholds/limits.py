@@ -20,7 +20,8 @@ class Exceeded:
 
     @property
     def words(self) -> str:
-        return f"at most {self.at_most} recipients {'a day' if self.daily else 'an hour'}"
+        recipients = "1 recipient" if self.at_most == 1 else f"{self.at_most} recipients"
+        return f"at most {recipients} {'a day' if self.daily else 'an hour'}"
 
     def again(self, now: datetime) -> datetime:
         """When there is room again: at the turn of the hour or, in UTC, of the day."""

@@ -186,7 +186,7 @@ async def test_a_stream_is_limited_at_the_dot_and_the_accounts_place_is_given_ba
     async with house(tmp_path, mx, limits, VirtualClock()) as mta, Dialogue(mta.port("smtp")) as client:
         assert (await client.mail("a@example.net", octets=news)).startswith("250 ")
         refused = await client.mail("b@example.net", octets=news)
-        assert refused == "451 4.7.1 at most 1 recipients an hour; try again after 13:00 UTC"
+        assert refused == "451 4.7.1 at most 1 recipient an hour; try again after 13:00 UTC"
         assert (await client.mail("b@example.net")).startswith("250 ")
         assert (await client.envelope("c@example.net"))[0].startswith("451 4.7.1 at most 2 ")
 

@@ -1,10 +1,13 @@
 """Recipients an hour and a day, by account and by stream: reserved, given back, and counted once."""
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from mtaframe import Envelope, Outcome
+from mtaframe import Counter, Envelope, Outcome
+from mtaframe.state import Counters
 from mtaframe.testing import delivery, envelope, recipient, result
 from tests.plugins.test_thresholds import BOUNCED, BOUNCES, DAY, DELIVERED, LATER, Trial
 
@@ -66,6 +69,34 @@ async def test_all_recipients_at_the_dot_or_none() -> None:
     trial = Trial(limit=[{"per_hour": 3}])
     assert await dot(trial, count=4) == HOUR_OVER.format(3, "13:00")
     assert isinstance(await dot(trial, count=3), Envelope)
+
+
+class SlowCounters(Counters):
+    """Counters that are elsewhere: every question takes a turn of the event loop or two."""
+
+    async def add(self, amounts: Mapping[Counter, int]) -> None:
+        await asyncio.sleep(0)
+        await super().add(amounts)
+
+    async def sums(self, counters: Any, since: Any) -> list[int]:
+        await asyncio.sleep(0)
+        found = await super().sums(counters, since)
+        await asyncio.sleep(0)
+        return found
+
+
+async def test_many_at_once_share_one_count_however_slow_the_counters_are() -> None:
+    trial = Trial(policy=[BOUNCES], limit=[{"per_hour": 10}])
+    trial.mta.state.counters = SlowCounters(trial.clock)  # type: ignore[misc]
+    trial.plugin = trial.built({"policy": [BOUNCES], "limit": [{"per_hour": 10}]})
+    for _ in range(2):
+        answers = await asyncio.gather(*(trial.rcpt() for _ in range(50)), *(trial.rcpt("other") for _ in range(50)))
+        assert (answers[:50].count(""), answers[50:].count("")) == (10, 10)
+        trial.clock.advance(3600)
+    await asyncio.gather(*(trial.tell(outcome, 5) for outcome in [BOUNCED] * 10 + [DELIVERED] * 490))
+    [row] = await trial.plugin.show()
+    assert (row["bounces"], row["standing"]) == ("2 %: 50 of 2500 sent", "suspended"), "as the first hundred were"
+    assert len(trial.mta.events) <= 3
 
 
 async def test_who_was_counted_at_rcpt_is_not_counted_again_at_the_dot() -> None:
