@@ -18,8 +18,8 @@ class Session(Redacted):
     """One connection.
 
     ``client`` is the IP address, or empty on a Unix socket. ``protocol`` is the name for the Received field
-    (RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP …). ``tls`` is the TLS version or None. ``account``
-    is set by AUTH. ``trusted``: the client's address is in the listener's ``trusted`` networks.
+    (RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP …), or DSN for our own reports. ``tls`` is the TLS version
+    or None. ``account`` is set by AUTH. ``trusted``: the client's address is in the listener's ``trusted`` networks.
     """
 
     _shown = ("id", "listener", "protocol", "account")

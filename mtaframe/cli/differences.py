@@ -42,6 +42,8 @@ def changes(before: object, after: object, name: str = "") -> Iterator[str]:
             yield from changes(old, new, f"{name}[{index}]")
     elif _is_open(before) and type(before) is type(after):
         for field in dataclasses.fields(before):  # type: ignore[arg-type]
+            if field.name.startswith("_"):
+                continue
             full = f"{name}.{field.name}" if name else field.name
             yield from changes(getattr(before, field.name), getattr(after, field.name), full)
     else:

@@ -165,12 +165,13 @@ class Told:
         if self._seen.prepared is not None:
             self._message = self._seen.prepared
         steps = self._walked(copy.asked, None)
-        shared = self._signed.setdefault(id(copy.delivery.message), copy.recipient.mailbox)
-        if shared == copy.recipient.mailbox:
-            steps += self._by_core(copy.delivery.message)
-        elif copy.delivery.message != self._message:
-            steps.append(_core_step([f"as for {shared}"]))
         stopped = copy.stopped
+        if stopped is None:
+            shared = self._signed.setdefault(id(copy.delivery.message), copy.recipient.mailbox)
+            if shared == copy.recipient.mailbox:
+                steps += self._by_core(copy.delivery.message)
+            elif copy.delivery.message != self._message:
+                steps.append(_core_step([f"as for {shared}"]))
         end = _end(copy.recipient.mailbox, stopped.by, stopped.verdict.reply.line) if stopped else None
         reverse_path = copy.delivery.reverse_path
         return (end or _end(copy.recipient.mailbox)) | {

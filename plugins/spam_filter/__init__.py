@@ -70,6 +70,8 @@ class SpamFilter(Plugin):
         return bool(self.config.url) and self.config.rule_for(envelope).scan
 
     def _is_exempt(self, envelope: Envelope) -> bool:
+        if envelope.session.protocol == "DSN":
+            return True  # our own report quotes the message that failed: what was refused there is not news
         return envelope.reverse_path is None and self.config.null_reverse_path == "pass"
 
     def _changed(self, message: Message, decision: Decision) -> Message | None:
