@@ -13,6 +13,7 @@ MAX_DEPTH = 5
 """How deep messages attached to messages are looked into."""
 
 _HEAD = 4096
+_TAIL = 64
 _PROGRAMS = (
     b"\x7fELF",
     b"\xfe\xed\xfa\xce",  # Mach-O, four ways
@@ -60,6 +61,7 @@ def _members(archive: bytes) -> Iterator[bytes]:
     for found in _MEMBER.finditer(archive):
         at = found.start()
         length_at, name_at = (26, 30) if archive[at + 2] == 3 else (28, 46)
-        length = int.from_bytes(archive[at + length_at : at + length_at + 2], "little")
-        name = archive[at + name_at : at + name_at + length].rstrip(b" .")
+        begin = at + name_at
+        end = begin + int.from_bytes(archive[at + length_at : at + length_at + 2], "little")
+        name = archive[max(begin, end - _TAIL) : end].rstrip(b" .")
         yield name[max(name.rfind(b"."), 0) :]

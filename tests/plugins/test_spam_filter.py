@@ -80,7 +80,7 @@ async def test_the_operator_has_the_last_word(action: str, wanted: str, answer: 
 @pytest.mark.parametrize(
     ("said_by_rspamd", "answer"),
     [
-        (opinion("reject", 19.9), "Yes 19.90"),
+        (opinion("reject", 19.9), LATER),
         (opinion("reject", 20), SPAM),
         (opinion("greylist", 4.5), "None"),
         (opinion("no action", 4.5), "None"),
@@ -94,10 +94,12 @@ async def test_the_operator_has_the_last_word(action: str, wanted: str, answer: 
 )
 async def test_limits_of_our_own_replace_those_by_score(said_by_rspamd: dict[str, Any], answer: str) -> None:
     rule = {"reject_score": 20.0, "defer_score": 10.0, "tag_score": 5}
-    expected = "Yes 19.90" if answer == "Yes 19.90" else answer
-    if said_by_rspamd["score"] == 19.9:
-        rule.pop("defer_score")
-    assert await answer_to(said_by_rspamd, rule=[rule]) == expected
+    assert await answer_to(said_by_rspamd, rule=[rule]) == answer
+
+
+async def test_one_limit_of_our_own_replaces_all_of_rspamds() -> None:
+    assert await answer_to(opinion("reject", 19.9), rule=[{"tag_score": 19.9}]) == "Yes 19.90"
+    assert await answer_to(opinion("add header", 14), rule=[{"reject_score": 14.5}]) == "None"
 
 
 async def test_the_first_rule_for_account_and_stream_decides() -> None:
