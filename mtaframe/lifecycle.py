@@ -229,6 +229,9 @@ class Plugin:
     Config: ClassVar[type[BaseModel]] = NoConfig
     """A pydantic model; its described fields are the keys of ``conf/<name>.toml``."""
 
+    command_group: ClassVar[str] = ""
+    """The word for its commands on the command line, where an operator would not say the plugin's name."""
+
     def __init__(self, config: Any, mta: Mta) -> None:
         self.config = config
         self.mta = mta
@@ -258,8 +261,11 @@ class CommandError(Exception):
 def command(function: F) -> F:
     """Marks an async method of a plugin as ``mtaframe PLUGIN METHOD`` on the command line.
 
+    Or ``mtaframe GROUP METHOD``, if the class has a ``command_group``.
+
     The docstring is the help; parameters without a default are arguments, keyword-only ones are options, whose
-    help is the line of the docstring that begins with the name. It runs inside the server and returns text,
+    help is the line of the docstring that begins with the name; an underscore behind a word that Python keeps for
+    itself (``from_``) is not part of it. It runs inside the server and returns text,
     octets, or plain data, which prints as a table, or as JSON with ``--json``. What goes wrong is a
     ``CommandError``; of any other exception only the type is told.
     """

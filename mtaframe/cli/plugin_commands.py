@@ -1,5 +1,7 @@
 """What plugins add to the command line: each method marked ``@command`` is ``mtaframe PLUGIN METHOD``.
 
+A class may choose another word for PLUGIN: its ``command_group``. The plugin's name works as well.
+
 The rule: the classes installed here say how a command looks; it runs inside the running server, which is asked
 over the control socket. So it works while the files hold a fault that keeps a new configuration from being used.
 """
@@ -57,7 +59,7 @@ def groups(folder: Path) -> dict[str, click.Command]:
         except Failed:
             continue
         if (group := _group(name, kind)).commands:
-            found[name] = group
+            found.setdefault(_word(name, kind), group)
     return found
 
 
@@ -70,6 +72,8 @@ def group_of(folder: Path, name: str, context: click.Context, others: Collection
         listed = _listed(folder)
     except Failed as error:
         raise Failed(f'"{name}" would be a plugin\'s command, but {error.message}') from None
+    if name not in listed and (group := groups(folder).get(name)) is not None:
+        return group
     if name not in listed:
         if name in installed():
             raise Failed(f'the plugin "{name}" is not listed in {folder / "mtaframe.toml"}')
@@ -94,8 +98,12 @@ def _class(name: str) -> type[Any]:
         raise Failed(str(error)) from None
 
 
+def _word(name: str, kind: type[Any]) -> str:
+    return getattr(kind, "command_group", "") or name
+
+
 def _group(name: str, kind: type[Any]) -> click.Group:
-    group = click.Group(name, help=_purpose(name, kind))
+    group = click.Group(_word(name, kind), help=_purpose(name, kind))
     for method, function in inspect.getmembers(kind, inspect.isfunction):
         if getattr(function, "_mtaframe_command", False):
             group.add_command(_command(name, method, function))
@@ -129,8 +137,9 @@ def _parameter(parameter: inspect.Parameter, hint: Any, said: Mapping[str, str])
     default = None if required else parameter.default
     if parameter.kind is not parameter.KEYWORD_ONLY:
         return click.Argument([parameter.name], required=required, default=default, type=kind)
-    name = f"--{parameter.name.replace('_', '-')}"
-    text = said.get(parameter.name, f"{parameter.name.replace('_', ' ').capitalize()}.")
+    word = parameter.name.rstrip("_")
+    name = f"--{word.replace('_', '-')}"
+    text = said.get(word, f"{word.replace('_', ' ').capitalize()}.")
     if kind is click.BOOL:
         return click.Option([name, parameter.name], is_flag=True, default=bool(default), help=text)
     return click.Option(

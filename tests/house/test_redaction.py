@@ -224,7 +224,10 @@ MODELS: dict[str, type[BaseModel]] = {"mtaframe": Settings, "accounts": Accounts
 MODELS |= {name: config_class(plugin_class(name)) for name in POINTS}
 
 
-QUOTED = {"plugins", "listener.*.account", "third_party.*.domain"}
+QUOTED = {
+    *("plugins", "listener.*.account", "third_party.*.domain"),
+    *("default_pool", "limited_pool", "rule.*.pool", "pool.*.sources", "pool.*.fallback"),
+}
 """Keys whose value is a name that must exist: which one does not is told."""
 
 

@@ -1,0 +1,70 @@
+"""The pools of one configuration: which one a copy belongs to, and which sources it may leave by, in their order."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from mtaframe import Delivery
+from mtaframe_plugins.ip_pools.rendezvous import Contender, contender, ranked, winner
+from mtaframe_plugins.ip_pools.rules import fits
+from mtaframe_plugins.ip_pools.settings import IpPoolsSettings, PoolSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """``accounts``: whom it is kept for; none, if it is for all."""
+
+    name: str
+    contenders: tuple[Contender, ...]
+    accounts: frozenset[str]
+    fallback: str | None
+
+
+class Pools:
+    """Everything here follows from the configuration alone: no clock, no memory."""
+
+    def __init__(self, settings: IpPoolsSettings) -> None:
+        self._by_name = {pool.name: _built(pool) for pool in settings.pool}
+        self._rules = settings.rule
+        self._default = settings.default_pool
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._by_name.values())
+
+    def chosen(self, delivery: Delivery) -> tuple[str | None, str]:
+        """The pool for this copy, or None, and in words why it is this one."""
+        account = delivery.envelope.account
+        for number, rule in enumerate(self._rules, 1):
+            owners = self._by_name[rule.pool].accounts
+            if (not owners or account in owners) and fits(rule, delivery):
+                return rule.pool, f"rule {number}"
+        for pool in self._by_name.values():
+            if account in pool.accounts:
+                return pool.name, "kept for this account"
+        return self._default, "default_pool"
+
+    def source(self, pair: bytes, pool: str, off: Collection[str]) -> tuple[str, str] | None:
+        """Pool and source that this pair leaves by, while the sources ``off`` are not used; None, if none is left."""
+        for each in self.chain(pool):
+            contenders = [one for one in each.contenders if one.name not in off] if off else each.contenders
+            if (name := winner(pair, contenders)) is not None:
+                return each.name, name
+        return None
+
+    def order(self, pair: bytes, pool: str) -> list[tuple[str, str]]:
+        """All that this pair may ever leave by, as (pool, source): each takes over from the one before."""
+        return [(each.name, name) for each in self.chain(pool) for name in ranked(pair, each.contenders)]
+
+    def chain(self, pool: str) -> Iterator[Pool]:
+        """The pool, the one that takes over from it, and so on."""
+        name: str | None = pool
+        while name is not None:
+            yield (here := self._by_name[name])
+            name = here.fallback
+
+
+def _built(pool: PoolSettings) -> Pool:
+    contenders = tuple(contender(name, weight) for name, weight in pool.sources.items())
+    return Pool(pool.name, contenders, frozenset(pool.accounts), pool.fallback)
