@@ -145,7 +145,8 @@ class Thresholds(Plugin):
             return recipients
         book = await self._book(account)
         if wanted[""] and book.standing == SUSPENDED and not self._shadow:
-            return Reject(_text("suspended", book.reason), "5.7.1", 550)
+            cause = f": {book.reason.words}" if book.reason is not None else ""
+            return Reject(f"account suspended{cause}", "5.7.1", 550)
         step = book.standing if not self._shadow else GOOD
         for key in keys:
             await self._books.used(book, key)
@@ -156,8 +157,10 @@ class Thresholds(Plugin):
             if self._shadow:
                 self._would_limit(book, key, found.words)
                 continue
-            why = _text("limited", reason(book.rules, book.steps, book.tallies)) + ": " if found.is_cut else ""
-            return Defer(f"{why}{found.words}; try again after {found.again(self.mta.clock.now()):%H:%M} UTC", "4.7.1")
+            why = reason(book.rules, book.steps, book.tallies) if found.is_cut else None
+            cause = f"account limited: {why.words_while_limited}: " if why is not None else ""
+            again = f"{found.again(self.mta.clock.now()):%H:%M} UTC"
+            return Defer(f"{cause}{found.words}; try again after {again}", "4.7.1")
         await self._books.reserve(book, {key: count for key, count in wanted.items() if count})
         return tuple(
             one.with_note(NAME, (*_noted(one), *(k for k in keys if k not in _noted(one)))) for one in recipients
@@ -311,7 +314,3 @@ def _noted(recipient: Recipient) -> tuple[str, ...]:
     """Towards whose limits it is counted: "" for the account, and the stream."""
     noted = recipient.notes.get(NAME, ())
     return noted if isinstance(noted, tuple) else ()  # type: ignore[return-value]
-
-
-def _text(state: str, why: Finding | None) -> str:
-    return f"account {state}: {why.words}" if why is not None else f"account {state}"

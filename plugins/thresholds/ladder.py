@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil, floor
 
 from mtaframe import Standing
 from mtaframe_plugins.thresholds.settings import HOUR, PolicySettings, ThresholdsSettings
@@ -51,10 +52,17 @@ class Finding:
     @property
     def words(self) -> str:
         """``bounces 6.1 % (at most 5 % in 7d)``."""
-        bound = f"at most {shown(self.limit, self.unit)} in {span(self.hours)}"
-        if self.figure <= self.limit:
-            bound += f", ends below {shown(self.ends, self.unit)}"
-        return f"{self.name} {self._figure_beside_limit()} ({bound})"
+        return f"{self.name} {self._figure_beside_limit()} (at most {self._bound})"
+
+    @property
+    def words_while_limited(self) -> str:
+        """The same; and when it ends, if the figure is within its limit again."""
+        ends = f", ends below {shown(self.ends, self.unit)}" if self.figure <= self.limit else ""
+        return f"{self.name} {self._figure_beside_limit()} (at most {self._bound}{ends})"
+
+    @property
+    def _bound(self) -> str:
+        return f"{shown(self.limit, self.unit)} in {span(self.hours)}"
 
     def _figure_beside_limit(self) -> str:
         """With as many places as it takes to see that it is above its limit or below."""
@@ -124,8 +132,11 @@ class Rule:
 
     def marks(self) -> tuple[str, str, str]:
         """From where on it warns, above what it limits and suspends, as people read it."""
-        scale, unit = (100, "%") if isinstance(self.bound, Decimal) else (1, "")
-        warn, limit, suspend = (shown(scale * top / bottom, unit) for top, bottom in self._marks)
+        if isinstance(self.bound, Decimal):
+            warn, limit, suspend = (shown(100 * top / bottom, "%") for top, bottom in self._marks)
+        else:
+            first, *above = (Fraction(*mark) for mark in self._marks)
+            warn, limit, suspend = str(max(1, ceil(first))), *(str(floor(mark)) for mark in above)
         return warn, limit, suspend
 
 

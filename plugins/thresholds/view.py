@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 def overview(book: Book) -> Row:
     """One account in one line: its standing, and the figure of every rule."""
     widest = max(book.tallies)
-    figures = {rule.name: _figure(rule, book) for rule in book.rules}
+    figures = {rule.name: _figure(rule, book).partition(":")[0] for rule in book.rules}
     return {"account": book.account, "standing": STEPS[book.standing].value, "sent": book.tallies[widest][0], **figures}
 
 
@@ -50,8 +50,8 @@ def _figure(rule: Rule, book: Book) -> str:
     finding = rule.finding(book.tallies)
     if rule.against is None:
         return str(finding.count)
-    share = f"{shown(finding.figure, '%')}: " if finding.volume else ""
-    return f"{share}{finding.count} of {finding.volume} {COUNTED[rule.against]}"
+    share = shown(finding.figure, "%") if finding.volume else "-"
+    return f"{share}: {finding.count} of {finding.volume} {COUNTED[rule.against]}"
 
 
 def _line(what: str, figure: str, at_most: str, step: str = "", next_step: str = "") -> Row:

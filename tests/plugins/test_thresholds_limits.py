@@ -95,7 +95,7 @@ async def test_many_at_once_share_one_count_however_slow_the_counters_are() -> N
         trial.clock.advance(3600)
     await asyncio.gather(*(trial.tell(outcome, 5) for outcome in [BOUNCED] * 10 + [DELIVERED] * 490))
     [row] = await trial.plugin.show()
-    assert (row["bounces"], row["standing"]) == ("2 %: 50 of 2500 sent", "suspended"), "as the first hundred were"
+    assert (row["bounces"], row["standing"]) == ("2 %", "suspended"), "as the first hundred were"
     assert len(trial.mta.events) <= 3
 
 
