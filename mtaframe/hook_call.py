@@ -157,17 +157,26 @@ class Caller:
 
 
 async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded, watchdog: Watchdog) -> Any:
-    """The rest of a hook that suspended: only now it costs a timer. A late one is cancelled, then given up."""
+    """The rest of a hook that suspended: only now it costs a timer. A late one is cancelled, then given up.
+
+    Our own cancellations are taken back; whoever else cancels the task meanwhile is obeyed.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     late: list[asyncio.TimerHandle] = []
+    before, ours = task.cancelling(), 0
 
     def cancel() -> None:
-        late.append(loop.call_later(GRACE, task.cancel))
+        nonlocal ours
+        ours += 1
         task.cancel()
 
-    timer = loop.call_later(plugin.grants.budget, cancel)
+    def ring() -> None:
+        late.append(loop.call_later(GRACE, cancel))
+        cancel()
+
+    timer = loop.call_later(plugin.grants.budget, ring)
     try:
         return await _resumed(pending, first, plugin.name, watchdog, late)
     except asyncio.CancelledError:
@@ -178,8 +187,10 @@ async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded,
         timer.cancel()
         for handle in late:
             handle.cancel()
-            while task.cancelling() and task.uncancel():
-                pass
+        for _ in range(ours):
+            task.uncancel()
+        if late and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 @coroutine

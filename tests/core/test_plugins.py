@@ -215,6 +215,35 @@ async def test_a_client_that_leaves_cancels_the_hook_and_is_no_fault():
     assert called.loaded[0].faults == 0
 
 
+async def test_a_client_that_leaves_while_a_late_hook_cleans_up_still_ends_the_task():
+    cleaning = asyncio.Event()
+
+    async def cleans(self, message):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaning.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(data(plugins(plugin(on_data=cleans), budget="50ms")))
+    await cleaning.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_client_that_leaves_at_the_moment_when_a_hook_gets_late_still_ends_the_task():
+    async def waits(self, message):
+        await asyncio.sleep(3600)
+
+    task = asyncio.create_task(data(plugins(plugin(on_data=waits), budget="50ms")))
+    await asyncio.sleep(0.01)
+    asyncio.get_running_loop().call_later(0.06, task.cancel)
+    time.sleep(0.1)  # so that both are due at once
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_timeouts_inside_a_plugin_work_after_it_was_resumed():
     async def times_out(self, message):
         try:
