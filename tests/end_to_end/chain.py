@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-PROGRAM = (sys.executable, "-c", "from mtaframe.cli import main; main()")
+PROGRAM = (sys.executable, "-P", "-c", "from mtaframe.cli import main; main()")
 
 
 class Mtaframe:

@@ -1,14 +1,13 @@
 """A newcomer's first mail: by swaks into the sandbox, where it is octet for octet what an MX gets, and well signed."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 from mtaframe import Message
 from mtaframe.settings import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.conftest import Program
-from tests.end_to_end.chain import Mtaframe
+from tests.end_to_end.chain import PROGRAM, Mtaframe
 from tests.end_to_end.postfix import free_port
 from tests.plugins.dkim_oracle import dkimpy_accepts, ed25519_key, rsa_key
 
@@ -55,8 +54,8 @@ async def test_the_sandbox_holds_what_an_mx_gets(program: Program, tmp_path: Pat
                 *("--to", "bob@example.org,carol@example.net"),
             )
             assert b"250 2.0.0 delivered to 2 recipients" in said or b"kept in the sandbox, NOT delivered" in said
-            show = ("-c", "from mtaframe.cli import main; main()", "sandbox", "show", "1", "--raw", "--conf", conf)
-            kept = await output(sys.executable, *show)
+            show = (*PROGRAM, "sandbox", "show", "1", "--raw", "--conf", conf)
+            kept = await output(*show)
     [received] = mx.received
     assert kept == received.raw
     assert b"\r\n.\r\n..a line with dots  \r\n and blanks \r\n" in kept
