@@ -27,6 +27,7 @@ class Receiver:
         """Every body, also those that were not answered with success."""
         self.taken: list[dict[str, Any]] = []
         """The bodies that were."""
+        self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.unproven = 0
         self.at_once = self.most_at_once = 0
@@ -69,6 +70,7 @@ class Receiver:
         except Exception:
             self.unproven += 1
         event = json.loads(body)
+        self.bodies.append(body)
         self.events.append(event)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         answer = self.answers.popleft() if self.answers else self.always
