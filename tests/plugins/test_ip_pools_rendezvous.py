@@ -64,6 +64,7 @@ def test_a_hundred_thousand_pairs_spread_as_the_weights_say_and_only_the_share_o
     assert time.process_time() - began < 5
 
 
+@settings(deadline=None)
 @given(pools, pairs)
 def test_the_winner_is_the_first_in_the_order_and_the_order_of_writing_does_not_matter(
     weights: dict[str, int], drawn: bytes
@@ -74,6 +75,7 @@ def test_the_winner_is_the_first_in_the_order_and_the_order_of_writing_does_not_
     assert winner(drawn, sources) == order[0] == winner(drawn, sources[::-1])
 
 
+@settings(deadline=None)
 @given(pools, pairs, st.data())
 def test_whoever_leaves_the_others_keep_their_order(weights: dict[str, int], drawn: bytes, data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.sampled_from(sorted(weights))))
@@ -81,6 +83,7 @@ def test_whoever_leaves_the_others_keep_their_order(weights: dict[str, int], dra
     assert ranked(drawn, left) == [name for name in ranked(drawn, contenders(weights)) if name not in gone]
 
 
+@settings(deadline=None)
 @given(pools, pairs, st.data())
 def test_more_weight_only_draws_pairs_to_a_source_never_away(
     weights: dict[str, int], drawn: bytes, data: st.DataObject
@@ -91,7 +94,7 @@ def test_more_weight_only_draws_pairs_to_a_source_never_away(
     assert after in (before, name)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10**6))
 def test_two_sources_share_by_weight(one: int, other: int, salt: int) -> None:
     sources = contenders({"one": one, "other": other})
