@@ -149,10 +149,16 @@ def cross_faults(configuration: Configuration, transports: Mapping[str, bool]) -
     return main.faults
 
 
-def order_warnings(configuration: Configuration, hooks: Mapping[str, Collection[str]]) -> list[Fault]:
-    """Plugins listed in another order than they work in: ``hooks`` are those that each one implements."""
+def order_warnings(
+    configuration: Configuration, hooks: Mapping[str, Collection[str]], behind: Mapping[str, Collection[str]]
+) -> list[Fault]:
+    """Plugins listed in another order than they work in.
+
+    ``hooks`` are those that each one implements, ``behind`` names the plugins that it must stand behind.
+    """
     main = _File(configuration.source, MAIN)
     main.add(*consistency.with_hooks(configuration.settings, hooks))
+    main.add(*consistency.with_order(configuration.settings, behind))
     return main.faults
 
 

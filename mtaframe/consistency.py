@@ -90,6 +90,16 @@ def with_hooks(settings: Settings, hooks: Mapping[str, Collection[str]]) -> list
     return found
 
 
+def with_order(settings: Settings, behind: Mapping[str, Collection[str]]) -> list[Finding]:
+    """Whether each plugin stands behind those that it says it must: ``behind`` has their names."""
+    return [
+        Finding(("plugins", i), f'"{name}" must see what "{late}" does: list it behind "{late}"', "warning")
+        for i, name in enumerate(settings.plugins)
+        for late in settings.plugins[i + 1 :]
+        if late in behind.get(name, ())
+    ]
+
+
 def _repeated(entries: Iterable[tuple[Path, str]], text: str) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, value in entries:

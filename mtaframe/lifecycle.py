@@ -232,6 +232,9 @@ class Plugin:
     command_group: ClassVar[str] = ""
     """The word for its commands on the command line, where an operator would not say the plugin's name."""
 
+    behind: ClassVar[tuple[str, ...]] = ()
+    """Plugins that it must stand behind in the list, where they are listed; ``mtaframe check`` says so."""
+
     def __init__(self, config: Any, mta: Mta) -> None:
         self.config = config
         self.mta = mta

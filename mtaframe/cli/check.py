@@ -54,7 +54,9 @@ async def faults_of(folder: Path) -> list["Fault"]:
         with log_kept() as said:
             generation = await built(configuration, 1, outbound, clock, None)
             await generation.plugins.stop()
-        faults.extend(order_warnings(configuration, {p.name: p.hooks for p in generation.plugins.loaded}))
+        loaded = generation.plugins.loaded
+        behind = {plugin.name: getattr(plugin.instance, "behind", ()) for plugin in loaded}
+        faults.extend(order_warnings(configuration, {plugin.name: plugin.hooks for plugin in loaded}, behind))
     except ConfigError as error:
         faults.extend(error.faults)
     finally:

@@ -25,6 +25,7 @@ SMALL = 500_000
 
 class SpamFilter(Plugin):
     Config: ClassVar[type[SpamFilterSettings]] = SpamFilterSettings
+    behind = ("merge_tags",)
     config: SpamFilterSettings
 
     def __init__(self, config: SpamFilterSettings, mta: Mta) -> None:
@@ -36,6 +37,8 @@ class SpamFilter(Plugin):
             for name in rule.accounts:
                 if name not in self.mta.accounts:
                     raise ValueError(f'conf/spam_filter.toml: [[rule]]: there is no account "{name}"')
+        if not self.config.url:
+            log.info("rspamd is not asked: conf/spam_filter.toml has no url")
 
     @hookimpl
     async def on_data(self, envelope: Envelope, message: Message) -> Message | Reject | Defer | None:

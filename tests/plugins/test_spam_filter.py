@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from mtaframe import Defer, Delivery, Message, Reject, event_type
+from mtaframe.cli.check import faults_of
 from mtaframe.testing import RecordingMta, account, delivery, envelope, message, recipient, result, session
 from mtaframe_plugins.spam_filter import SpamFilter
 from tests.plugins.scripted_rspamd import CUT, DROP, GTUBE, HANG, ScriptedRspamd, opinion
@@ -270,7 +272,15 @@ async def test_dsns_are_scanned_unless_the_operator_lets_them_pass() -> None:
             assert await on_data(spam_filter, reverse_path=None) == SPAM
         async with plugin(rspamd, null_reverse_path="pass") as spam_filter:
             assert await on_data(spam_filter, message(fields={"From": None}), reverse_path=None) == "None"
-    assert len(rspamd.asked) == 1
+            assert await on_data(spam_filter) == SPAM
+    assert len(rspamd.asked) == 2
+
+
+async def test_our_own_reports_quote_what_was_refused_and_still_go_out() -> None:
+    async with ScriptedRspamd() as rspamd, plugin(rspamd) as spam_filter:
+        ours = session(protocol="DSN")
+        assert await on_data(spam_filter, message(GTUBE), reverse_path=None, session=ours) == "None"
+        assert await on_data(spam_filter, message(GTUBE), reverse_path=None) != "None"
 
 
 # Copies with values of their own.
@@ -382,6 +392,21 @@ async def test_without_scans_values_are_not_counted() -> None:
 def test_what_cannot_be_meant_is_refused(config: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         SpamFilter.Config.model_validate(config)
+
+
+async def test_check_warns_of_a_filter_that_would_miss_merge_values(tmp_path: Path) -> None:
+    (tmp_path / "spam_filter.toml").write_text('url = ""')
+    listener = '[[listener]]\nname = "a"\nkind = "mta"\naddresses = ["127.0.0.1:0"]\n'
+    for plugins, warnings in (
+        (
+            '["spam_filter", "merge_tags"]',
+            ['"spam_filter" must see what "merge_tags" does: list it behind "merge_tags"'],
+        ),
+        ('["merge_tags", "spam_filter"]', []),
+        ('["spam_filter"]', []),
+    ):
+        (tmp_path / "mtaframe.toml").write_text(f"plugins = {plugins}\n{listener}")
+        assert [str(fault).partition("plugins.0: ")[2] for fault in await faults_of(tmp_path)] == warnings
 
 
 async def test_an_account_that_does_not_exist_is_refused() -> None:
