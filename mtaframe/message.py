@@ -17,6 +17,9 @@ _MBOX_LINE = re.compile(rb">?From [^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
 
 T = TypeVar("T")
+HEADER_SIZE = 1_000_000
+"""Octets that a header section may have."""
+HEADER_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,6 +73,11 @@ class Message(Redacted):
     def is_sound_header(self) -> bool:
         """Whether the header section is nothing but fields (RFC 5322 §2.2), each ended by CR LF."""
         return _HEADER_SECTION.fullmatch(self.header) is not None
+
+    @property
+    def is_excessive(self) -> bool:
+        """Whether the header section is too long to be taken apart while others wait."""
+        return len(self.header) > HEADER_SIZE or self.header.count(b"\n") > HEADER_LINES
 
     @property
     def fields(self) -> tuple[Field, ...]:

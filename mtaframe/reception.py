@@ -40,6 +40,7 @@ RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
 BAD_CREDENTIALS = Reply(535, "5.7.8", "user name or password not accepted")
 LOOP = Stopped(Reject(f"more than {HOPS_LIMIT} Received fields: a mail loop", "5.4.6", 554), "reception")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
+HEADER_TOO_BIG = Reply(552, "5.3.4", "the header section is too big")
 REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
 
 
@@ -197,13 +198,15 @@ class Transaction:
 
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
-        if self._held is not None:
+        message = Message.parse(octets)
+        refused = HEADER_TOO_BIG if message.is_excessive else self._held
+        if refused is not None:
             for _ in range(self.accepted if self._is_lmtp else 1):
-                yield self._held
+                yield refused
             return
         deadline = self._reception.clock.monotonic() + self._listener.seconds_of_patience
         try:
-            await self._deliver(Message.parse(octets), deadline)
+            await self._deliver(message, deadline)
             if self._is_lmtp:
                 for index in range(self.accepted):
                     result = await self._result(index, deadline)
