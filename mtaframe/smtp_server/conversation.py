@@ -84,6 +84,7 @@ class Conversation(Wire):
                     await self._obey(await self._line())
         finally:
             self._settle(proven=False)
+            self._transaction = None  # it keeps a generation alive
 
     async def _greet(self) -> bool:
         if self._server.is_full:

@@ -121,8 +121,8 @@ class Wire(SMTP):
     async def _handle_client(self) -> None:
         try:
             await self._conversation()
-        except Ended:
-            pass
+        except (Ended, asyncio.CancelledError):
+            pass  # kept in the task, a cancellation's traceback would keep the message until some garbage collection
         finally:
             self.flush()
             self._waits_since = self.loop.time()
