@@ -74,21 +74,20 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write(await self._answer(line) + b"\n")
                 await writer.drain()
         writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> bytes:
         try:
             request = json.loads(line)
             value = await self._call(str(request["call"]), dict(request.get("arguments", {})))
+            is_octets = isinstance(value, bytes)
+            return json.dumps({"octets": base64.b64encode(value).decode()} if is_octets else {"value": value}).encode()
         except (ControlError, CommandError) as error:
-            return {"error": str(error)}
+            return json.dumps({"error": str(error)}).encode()
         except Exception as error:
-            return {"error": f"the call failed: {type(error).__name__}"}
-        if isinstance(value, bytes):
-            return {"octets": base64.b64encode(value).decode()}
-        return {"value": value}
+            return json.dumps({"error": f"the call failed: {type(error).__name__}"}).encode()
 
 
 def call(path: Path, name: str, arguments: dict[str, Any] | None = None) -> Any:
