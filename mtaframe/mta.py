@@ -176,6 +176,7 @@ class Mta:
         for settings in wanted:
             server = self.listeners.pop(settings.name, None)
             if server is not None and _same_door(server.settings, settings):
+                server.hostname = self._current().hostname
                 _adopted(server, settings)
                 keep[settings.name] = server
                 continue
