@@ -24,6 +24,9 @@ from mtaframe.verdict import Discard, Reject
 
 log = logging.getLogger("mtaframe.dispatch")
 
+GRACE = 3.0
+"""Seconds in which what is called off at the end of the process has to end."""
+
 OUT_OF_TIME = Reply(451, "4.4.7", "not delivered in time; try again")
 NOT_ANSWERED = Reply(451, "4.4.2", "the next hop has not answered yet; try again")
 INTERNAL = Reply(451, "4.3.0", "internal error; try again")
@@ -102,7 +105,7 @@ class Dispatch:
         for task in set(self._tasks):
             task.cancel()
         if self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(set(self._tasks), timeout=GRACE)
 
     def _task(
         self, work: Coroutine[None, None, None], under_way: UnderWay, indices: Sequence[int]

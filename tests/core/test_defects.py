@@ -1,15 +1,21 @@
 """Defects that were found by looking for them, each as the story of how it would have shown itself."""
 
 import asyncio
+import gc
 import socket
 import struct
+import time
+from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 import uvloop
 
-from mtaframe import Outcome, Plugin, Recipient, hookimpl
+from mtaframe import Outcome, Plugin, Recipient, Reply, command, hookimpl
+from mtaframe.control import ControlError, call
+from mtaframe.delivery import Result, Route
 from mtaframe.envelope import Mail
-from mtaframe.testing import ScriptedMx, address, envelope, message, session
+from mtaframe.testing import HANG, ScriptedMx, address, envelope, message, session
 from tests.core.test_reception import BOB, CAROL, DAVE, house, to
 from tests.dialogue import MAIL, Dialogue
 
@@ -113,3 +119,106 @@ async def test_an_attempt_that_is_called_off_before_its_first_step_has_a_result(
             results = await asyncio.gather(*under_way.results)
     assert [result.outcome for result in results] == [Outcome.DEFERRED] * 2
     assert not mx.received
+
+
+async def test_a_header_section_of_millions_of_fields_does_not_stop_the_loop(mx, tmp_path):
+    """Taking 25 MB of the shortest fields apart took eleven seconds and 770 MB, several times over."""
+    flood = b"a:\r\n" * 6_000_000 + b"\r\n"
+    async with house(tmp_path, mx) as mta:
+        transaction = await begun(mta, "smtp", BOB)
+        began = time.monotonic()
+        assert [reply.line for reply in [reply async for reply in transaction.complete(flood)]] == [
+            "552 5.3.4 the header section is too big"
+        ]
+        assert time.monotonic() - began < 2
+    assert not mx.received
+
+
+class Stops(Plugin):
+    """Says when its generation has ended."""
+
+    stopped: ClassVar[list[bool]] = []
+
+    async def stop(self):
+        self.stopped.append(True)
+
+
+@pytest.mark.parametrize("where", ["before DATA", "in the message", "before the answer"])
+async def test_a_client_that_vanished_does_not_keep_its_generation_alive(mx, tmp_path, where):
+    """The transaction was held by reference cycles until the next garbage collection, which a calm house never has."""
+    mx.script("rcpt", HANG)
+    Stops.stopped.clear()
+    async with house(tmp_path, mx, plugins={"stops": Stops}) as mta:
+        gc.collect()
+        gc.disable()
+        try:
+            client = await Dialogue(mta.port("smtp")).__aenter__()
+            await client.envelope(BOB)
+            if where == "in the message":
+                assert (await client.say("DATA")).startswith("354")
+            if where == "before the answer":
+                await client.data()
+                while not any(line.startswith("RCPT") for line in mx.commands):
+                    await asyncio.sleep(0.01)
+            await client.cut()
+            await asyncio.sleep(0.1)
+            mta.write("mtaframe.toml", (mta.folder / "mtaframe.toml").read_text() + "# changed\n")
+            assert await mta.mta.reload()
+            await asyncio.sleep(0.1)
+            assert Stops.stopped == [True]
+        finally:
+            gc.enable()
+
+
+class Odd(Plugin):
+    @command
+    async def odd(self):
+        """Returns what no JSON can say."""
+        return {1j}
+
+
+async def test_a_command_with_an_answer_that_json_can_not_say_is_an_error_and_no_silence(mx, tmp_path):
+    async with house(tmp_path, mx, plugins={"odd": Odd}) as mta:
+        with pytest.raises(ControlError, match="the call failed: TypeError"):
+            await asyncio.to_thread(call, mta.folder / "control.sock", "odd.odd")
+        assert (await asyncio.to_thread(call, mta.folder / "control.sock", "status"))["generation"] == 1
+
+
+async def test_a_listener_that_stays_says_its_new_name(mx, tmp_path):
+    async with house(tmp_path, mx) as mta:
+        text = (mta.folder / "mtaframe.toml").read_text()
+        mta.write("mtaframe.toml", text.replace("mta.example.org", "other.example.org"))
+        assert await mta.mta.reload()
+        async with Dialogue(mta.port("smtp")) as client:
+            assert client.greeting == "220 other.example.org ESMTP mtaframe"
+
+
+class Stubborn(Plugin):
+    """Offers a transport that can't be called off."""
+
+    test_only = False
+
+    def transports(self):
+        return {"stubborn": self}
+
+    @hookimpl
+    def route(self, route):
+        return Route(transport="stubborn")
+
+    async def deliver(self, deliveries, route, attempt):
+        until = self.mta.clock.monotonic() + 4
+        while self.mta.clock.monotonic() < until:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.5)
+        return [Result(Outcome.DELIVERED, Reply(250, "2.0.0", "ok"), "stubborn") for _ in deliveries]
+
+
+async def test_a_transport_that_can_not_be_called_off_does_not_keep_the_house_from_stopping(mx, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtaframe.dispatch.GRACE", 0.2)
+    async with house(tmp_path, mx, plugins={"stubborn": Stubborn}) as mta:
+        lease = mta.mta.generation.lease()
+        mta.mta.dispatch.start(lease, envelope([BOB]), message(), mta.mta.clock.monotonic() + 20)
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await mta.mta.dispatch.drain(0.1)
+        assert time.monotonic() - began < 2
