@@ -46,7 +46,7 @@ class RuleSettings(Model):
     scan: bool = Field(default=True, description="Ask rspamd. The built-in checks go on without.")
     on_reject: Answer = Field(default="reject", description='What rspamd\'s action "reject" means here.')
     on_soft_reject: Answer = Field(default="defer", description='What "soft reject" means here.')
-    on_greylist: Answer = Field(default="defer", description='What "greylist" means here.')
+    on_greylist: Answer = Field(default="pass", description='What "greylist" means here.')
     on_add_header: Answer = Field(default="tag", description='What "add header" means here.')
     on_rewrite_subject: Answer = Field(
         default="tag", description='What "rewrite subject" means here. The subject stays as it is.'

@@ -57,7 +57,7 @@ async def answer_to(*answers: Any, **config: Any) -> str:
     ("action", "answer"),
     [
         ("no action", "None"),
-        ("greylist", LATER),
+        ("greylist", "None"),
         ("add header", "Yes 1.50"),
         ("rewrite subject", "Yes 1.50"),
         ("soft reject", LATER),
