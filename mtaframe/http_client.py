@@ -114,6 +114,7 @@ class HttpClient:
             connector = aiohttp.TCPConnector(
                 resolver=_Names(self._resolver, guarded=not trusted),
                 use_dns_cache=False,
+                limit=0,  # many slow hosts must not keep others waiting; each host has its own bound
                 limit_per_host=CONNECTIONS_PER_HOST,
             )
             options: dict[str, Any] = {"cookie_jar": aiohttp.DummyCookieJar(), "trust_env": False}
