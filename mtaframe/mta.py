@@ -59,6 +59,7 @@ class Mta:
         self._retiring: set[asyncio.Task[None]] = set()
         self._retired: WeakSet[Generation] = WeakSet()
         self._reloading = asyncio.Lock()
+        self._is_stopping = False
 
     def _current(self) -> Generation:
         assert self.generation is not None
@@ -105,6 +106,7 @@ class Mta:
 
     async def stop(self) -> None:
         """Stop accepting, finish what is under way within ``drain``, then end everything."""
+        self._is_stopping = True
         systemd.notify("STOPPING=1")
         seconds = self.configuration.settings.drain if self.configuration else 0.0
         await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners.values()))
@@ -143,6 +145,8 @@ class Mta:
                 extra=self._extra,
                 state=self.state,
             )
+            if self._is_stopping:
+                raise ConfigError([Fault(str(self.folder), None, "", "the server is stopping")])
             sockets = self._opened(configuration)
         except BaseException:
             if generation is not None:

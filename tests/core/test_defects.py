@@ -222,3 +222,31 @@ async def test_a_transport_that_can_not_be_called_off_does_not_keep_the_house_fr
         began = time.monotonic()
         await mta.mta.dispatch.drain(0.1)
         assert time.monotonic() - began < 2
+
+
+class Hesitates(Plugin):
+    """Starts at once the first time, and later when it is let."""
+
+    go_on: ClassVar[asyncio.Event]
+    running: ClassVar[int] = 0
+
+    async def start(self):
+        await self.go_on.wait()
+        Hesitates.running += 1
+
+    async def stop(self):
+        Hesitates.running -= 1
+
+
+async def test_a_reload_that_is_under_way_when_the_house_stops_opens_no_door_afterwards(mx, tmp_path):
+    Hesitates.go_on = asyncio.Event()
+    Hesitates.go_on.set()
+    async with house(tmp_path, mx, plugins={"hesitates": Hesitates}) as mta:
+        Hesitates.go_on.clear()
+        reload = asyncio.create_task(mta.mta.reload())
+        await asyncio.sleep(0.1)
+        await mta.mta.stop()
+        Hesitates.go_on.set()
+        assert not await reload
+        assert not mta.mta.listeners
+        assert Hesitates.running == 0
