@@ -7,11 +7,11 @@ us, and what it ends with is told to whoever still wants to know. Trouble become
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mtaframe.delivery import Delivery, Outcome, Result, Route
+from mtaframe.delivery import Delivery, Outcome, Result, Route, Source
 from mtaframe.envelope import Envelope
 from mtaframe.generation import Generation, Lease
 from mtaframe.lifecycle import Attempt, Clock
@@ -19,6 +19,7 @@ from mtaframe.logs import RecipientTag
 from mtaframe.message import Message
 from mtaframe.mime import seven_bit
 from mtaframe.plugins import Stopped
+from mtaframe.question import RestingSources
 from mtaframe.reply import Reply, for_log
 from mtaframe.verdict import Discard, Reject
 
@@ -137,7 +138,7 @@ class Dispatch:
                 key = (delivery.message, delivery.reverse_path, route, site)
                 groups.setdefault(key, (route, []))[1].append((index, delivery))
             for route, group in groups.values():
-                attempt = Attempt(deadline)
+                attempt = Attempt(deadline, _awake(under_way.lease.generation, route.source))
                 work = self._attempt(under_way, route, group, attempt)
                 under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
         except asyncio.CancelledError:
@@ -228,6 +229,17 @@ async def ready(
     if isinstance(copy, Stopped):
         return Halted(delivery, copy, route)
     return replace(delivery, message=copy), route
+
+
+def _awake(generation: Generation, source: Source | None) -> Callable[[], Awaitable[bool]] | None:
+    """Asks whether a source may send; None where nobody needs to ask."""
+    if source is None:
+        return None
+
+    async def is_awake() -> bool:
+        return source.name not in await generation.plugins.ask(RestingSources())
+
+    return is_awake
 
 
 def result_of(stopped: Stopped, route: Route | None = None, at: datetime | None = None) -> Result:

@@ -29,15 +29,21 @@ class Attempt:
     """One outgoing transaction under way: how long it may take, and whether it can still be called off.
 
     ``deadline`` is in the clock's monotonic seconds; everything before the final dot ends by then. A transport
-    sets ``dot_sent`` just before it hands over what makes the next hop responsible; from there on it is not
-    cancelled, for only the next hop's answer can tell what became of the mail.
+    asks ``may_begin`` right before the first command, and sets ``dot_sent`` just before it hands over what makes
+    the next hop responsible; from there on it is not cancelled, for only the next hop's answer can tell what
+    became of the mail.
     """
 
-    __slots__ = ("deadline", "dot_sent")
+    __slots__ = ("_may_begin", "deadline", "dot_sent")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, may_begin: Callable[[], Awaitable[bool]] | None = None) -> None:
         self.deadline = deadline
         self.dot_sent = False
+        self._may_begin = may_begin
+
+    async def may_begin(self) -> bool:
+        """False if the route's source was put to rest since the route was chosen: the mail is deferred then."""
+        return self._may_begin is None or await self._may_begin()
 
 
 class Transport(Protocol):

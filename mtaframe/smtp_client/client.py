@@ -91,6 +91,8 @@ class SmtpClient:
                     connection = await opened(target, self._trust, budget, self._settings)
                 was_used = connection.uses > 0
                 batch, rest = todo[: route.limits.recipients], todo[route.limits.recipients :]
+                if not await attempt.may_begin():
+                    return errand.stop(todo, Trouble(Kind.RESTS))
                 transaction = Transaction(connection, errand, batch, attempt, budget, self._settings)
                 trouble = await transaction.run()
                 todo = transaction.again + rest

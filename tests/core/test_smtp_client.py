@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mtaframe import Address, Limits, Outcome, Source
-from mtaframe.testing import DROP, HANG, RESET, ScriptedMx, message, route
+from mtaframe import Address, Attempt, Limits, Outcome, Source
+from mtaframe.testing import DROP, HANG, RESET, ScriptedMx, deliveries, message, route
 from tests.core.sending import raw_server, sender
 
 DELIVERED, DEFERRED, FAILED = Outcome.DELIVERED, Outcome.DEFERRED, Outcome.FAILED
@@ -359,3 +359,22 @@ async def test_nothing_private_is_logged(caplog: pytest.LogCaptureFixture) -> No
             await out.send(out.to(mx), "canary@example.net")
     assert caplog.records
     assert "canary" not in caplog.text
+
+
+async def test_what_was_called_off_before_its_first_command_is_deferred_and_never_begun() -> None:
+    async with ScriptedMx() as mx, sender() as out:
+        assert outcomes(await out.send(out.to(mx))) == [DELIVERED]
+        asked = []
+
+        async def may_begin() -> bool:
+            asked.append(mx.messages)
+            return False
+
+        attempt = Attempt(asyncio.get_running_loop().time() + 5, may_begin)
+        (result,) = await out.client.deliver(deliveries("bob@example.net"), out.to(mx), attempt)
+        assert (result.outcome, result.reply.line[:9]) == (DEFERRED, "451 4.3.2")
+        assert outcomes(await out.send(out.to(mx))) == [DELIVERED], "the connection is as good as before"
+    assert asked == [1]
+    assert not attempt.dot_sent
+    assert mx.connections == 1
+    assert sum(line.startswith("MAIL") for line in mx.commands) == 2

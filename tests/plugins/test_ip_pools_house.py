@@ -107,6 +107,8 @@ async def send(house: House, count: int, *, sender: str = "a@shop.example", firs
     async with Dialogue(house.port("in")) as client:
         for number in range(first, first + count):
             reply = await client.mail(f"user{number}@example.net", sender=sender)
+            if reply.startswith("451 4.3.2 the outgoing address rests"):  # since its route was chosen
+                reply = await client.mail(f"user{number}@example.net", sender=sender)
             assert reply.startswith("250 "), reply
 
 
@@ -140,7 +142,7 @@ async def test_nothing_goes_out_by_a_source_after_the_event_and_only_its_share_m
         await sending
         assert Witness.told == ({"source": "s3", "seconds": 3600.0},)
         assert await asked(house, RestingSources()) == {"s3"}
-        # One message may have had its route already: clients say one thing at a time.
+        # One message may have been on the wire already: clients say one thing at a time.
         assert clients(mx, resting_from + 1)["127.0.1.3"] == 0
         assert clients(mx)["127.0.1.3"] > 20
 
@@ -272,5 +274,5 @@ async def test_a_rest_under_load(tmp_path: Path) -> None:
         await asked(house, RestSource("s3", 3600.0))
         resting_from = mx.messages
         await asyncio.gather(*sending)
-        assert clients(mx, resting_from + 20)["127.0.1.3"] == 0
+        assert clients(mx, resting_from + 10)["127.0.1.3"] == 0
         assert mx.messages == 3000
