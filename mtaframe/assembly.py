@@ -82,7 +82,10 @@ def read(folder: Path, extra: Classes = MappingProxyType({})) -> Configuration:
 
 
 class Outbound:
-    """The resolver and the clients with their connections: they outlive a generation if their settings stay."""
+    """The resolver and the clients with their connections: several generations share them if their settings stay.
+
+    ``generations`` counts those that have it; the last one to leave closes it.
+    """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.hostname = own_name(settings)
@@ -91,9 +94,16 @@ class Outbound:
         self.resolver = DnsResolver(settings.dns, clock)
         self.client = SmtpClient(self.hostname, self.resolver, clock, settings.delivery)
         self.http = HttpClient(self.resolver)
+        self.generations = 0
 
     def fits(self, settings: Settings) -> bool:
         return (self.hostname, self.dns, self.delivery) == (own_name(settings), settings.dns, settings.delivery)
+
+    async def leave(self) -> None:
+        """One generation has ended."""
+        self.generations -= 1
+        if not self.generations:
+            await self.close()
 
     async def close(self) -> None:
         await self.client.close()

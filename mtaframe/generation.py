@@ -93,10 +93,9 @@ class Generation:
         """Wait for nobody any more: the process ends."""
         self._idle.set()
 
-    async def retire(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def retire(self, last: Callable[[], Awaitable[None]]) -> None:
         """Wait until nobody uses it, then stop the plugins and do what is left to do."""
         await self._idle.wait()
         await self.plugins.stop()
-        if last is not None:
-            await last()
+        await last()
         log.info("generation ended number=%d", self.number)

@@ -61,8 +61,8 @@ def same_envelope(arguments: list[Any], answer: object) -> None:
         elif isinstance(part, Envelope):
             if part.id != envelope.id or part.session != envelope.session:
                 raise WrongAnswer("another envelope")
-            if len(part.recipients) != len(envelope.recipients):
-                raise WrongAnswer("an envelope with more or fewer recipients")
+            if [one.address for one in part.recipients] != [one.address for one in envelope.recipients]:
+                raise WrongAnswer("an envelope with other recipients, or in another order")
             _check_notes(part.notes, envelope.notes)
             for recipient, old in zip(part.recipients, envelope.recipients, strict=True):
                 _check_notes(recipient.notes, old.notes)

@@ -44,7 +44,7 @@ def on_data(
 ) -> Message | Envelope | tuple[Envelope, Message] | Verdict | None:
     """The whole message is here, in RAM; nothing has been sent.
 
-    A changed envelope keeps its id, its session and as many recipients, in the same order.
+    A changed envelope keeps its id, its session and its recipients' addresses, in the same order.
     """
 
 

@@ -119,7 +119,7 @@ class Mta:
         self._sockets.clear()
         if self._control is not None:
             await self._control.close()
-        if self.generation is not None:
+        if self.generation is not None and self._outbound is not None:
             self._retire(self.generation, self._outbound)
             self.generation = None
         for generation in self._retired:
@@ -156,11 +156,12 @@ class Mta:
             raise
         if old is not None:
             generation.plugins.adopt(old.plugins)
+        outbound.generations += 1
         self.generation, self.configuration, self._outbound = generation, configuration, outbound
         self.dispatch.show_recipients(settings.logs.recipient)
         await self._listen(settings.listener, sockets)
-        if old is not None:
-            self._retire(old, before if before is not outbound else None)
+        if old is not None and before is not None:
+            self._retire(old, before)
 
     def _opened(self, configuration: Configuration) -> dict[str, socket.socket]:
         wanted = {
@@ -184,11 +185,16 @@ class Mta:
                 _adopted(server, settings)
                 keep[settings.name] = server
                 continue
+            try:
+                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname)
+                await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
+            except OSError as error:  # a certificate that has gone since it was checked
+                log.error("listener not opened listener=%s reason=%s", settings.name, error.strerror)
+                new = None
             if server is not None:
                 gone.append(server)
-            new = SmtpServer(settings, self.reception, self.clock, self._current().hostname)
-            await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
-            keep[settings.name] = new
+            if new is not None:
+                keep[settings.name] = new
         gone.extend(self.listeners.values())
         self.listeners = keep
         for address, one in self._sockets.items():
@@ -198,9 +204,9 @@ class Mta:
         for server in gone:
             self._background(_leave(server))
 
-    def _retire(self, generation: Generation, outbound: Outbound | None) -> None:
+    def _retire(self, generation: Generation, outbound: Outbound) -> None:
         self._retired.add(generation)
-        self._background(generation.retire(outbound.close if outbound is not None else None))
+        self._background(generation.retire(outbound.leave))
 
     def _background(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

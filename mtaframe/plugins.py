@@ -5,6 +5,7 @@ first exception and takes a coroutine for an answer. The law: an exception, a la
 one thing, a fault; it never lets a message pass unseen, unless the operator said ``on_fault = "skip"``.
 """
 
+import asyncio
 import importlib
 import inspect
 import site
@@ -41,6 +42,10 @@ from mtaframe.watchdog import Watchdog
 
 HOOKS = tuple(name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), f"{hookspecs.GROUP}_spec"))
 """The names of the hooks, in the order of the walk."""
+
+TO_START = 60.0
+TO_STOP = 300.0
+"""Seconds that a plugin has to start or to stop: long enough for every drain, and not for ever."""
 
 T = TypeVar("T")
 
@@ -156,11 +161,18 @@ class Plugins:
             if not hasattr(plugin.instance, "start"):
                 continue
             try:
-                await plugin.instance.start()
+                async with asyncio.timeout(TO_START):
+                    await plugin.instance.start()
+            except TimeoutError:
+                await self._stop_first(index)
+                raise PluginError(f'the plugin "{plugin.name}" does not start within {TO_START:g} s') from None
             except Exception as error:
-                for started in reversed(self.loaded[:index]):
-                    await _stop(started)
+                await self._stop_first(index)
                 raise PluginError(f'the plugin "{plugin.name}" does not start: {error}') from error
+
+    async def _stop_first(self, count: int) -> None:
+        for started in reversed(self.loaded[:count]):
+            await _stop(started)
 
     async def stop(self) -> None:
         """Stop every plugin, last one first; a fault in one does not keep the others from stopping."""
@@ -266,6 +278,7 @@ async def _stop(plugin: Loaded) -> None:
         plugin.threads.shutdown(wait=False, cancel_futures=True)
     if hasattr(plugin.instance, "stop"):
         try:
-            await plugin.instance.stop()
+            async with asyncio.timeout(TO_STOP):
+                await plugin.instance.stop()
         except Exception as error:
             log_fault(plugin.name, "stop", error)

@@ -253,7 +253,8 @@ class Settings(Model):
     )
     give_up: Duration = Field(
         default=345600.0,
-        description="How long mixed outcomes may stay open before the rest is reported as failed.",
+        le=432000.0,  # what the ledger remembers
+        description="How long mixed outcomes may stay open before the rest is reported as failed; at most 5d.",
     )
     drain: Duration = Field(default=30.0, description="How long SIGTERM waits for what is under way.")
     route: RouteSettings = Field(default=RouteSettings(), description="Where mail goes when no plugin says otherwise.")

@@ -250,3 +250,23 @@ async def test_a_reload_that_is_under_way_when_the_house_stops_opens_no_door_aft
         assert not await reload
         assert not mta.mta.listeners
         assert Hesitates.running == 0
+
+
+async def test_a_client_shared_by_three_generations_is_closed_by_the_last(mx, tmp_path):
+    """The oldest is still used when the one after it, the last with the same settings, has ended."""
+    async with house(tmp_path, mx) as mta:
+        first = await begun(mta, "smtp", BOB)
+        outbound = mta.mta._outbound
+        text = (tmp_path / "mtaframe.toml").read_text()
+        mta.write("mtaframe.toml", text + '\n[logs]\nlevel = "debug"\n')
+        assert await mta.mta.reload()
+        mta.write("mtaframe.toml", text.replace('command_timeout = "20s"', 'command_timeout = "21s"'))
+        assert await mta.mta.reload()
+        await asyncio.sleep(0.05)
+        assert outbound.generations == 1
+        assert [reply.code async for reply in first.complete(MAIL)] == [250]
+        first.proven()
+        del first
+        while outbound.generations:
+            await asyncio.sleep(0.01)
+    assert to(mx) == [BOB]

@@ -102,6 +102,7 @@ WRONG = {
     "a bare LF in the body": lambda self, message: message.with_body(b"a\n.\r\n"),
     "another envelope": lambda self, envelope: replace(envelope, id="other"),
     "a recipient more": lambda self, envelope: replace(envelope, recipients=envelope.recipients * 2),
+    "another recipient": lambda self, envelope: replace(envelope, recipients=(recipient("eve@example.net"),)),
     "a tuple of three": lambda self, envelope, message: (envelope, message, 1),
     "notes that are no plain data": lambda self, envelope: envelope.with_note("a", object()),
     "a note of a gigabyte": lambda self, envelope: envelope.with_note("a", bytes(1_000_000_000)),
@@ -438,3 +439,19 @@ async def test_calls_are_counted_and_timed():
     await data(called)
     assert called.loaded[0].calls == 1
     assert 0 < called.loaded[0].seconds < 1
+
+
+async def test_a_plugin_that_never_starts_or_stops_is_given_up(monkeypatch):
+    monkeypatch.setattr("mtaframe.plugins.TO_START", 0.05)
+    monkeypatch.setattr("mtaframe.plugins.TO_STOP", 0.05)
+
+    class Stuck(Plugin):
+        async def start(self):
+            await asyncio.sleep(3600)
+
+        async def stop(self):
+            await asyncio.sleep(3600)
+
+    with pytest.raises(PluginError, match=r'"stuck" does not start within'):
+        await plugins(Stuck(None, RecordingMta())).start()
+    await plugins(Stuck(None, RecordingMta())).stop()

@@ -358,7 +358,7 @@ def test_hostile_html_takes_linear_time(piece: str) -> None:
         return time.process_time() - began
 
     took(100)
-    assert took(40_000) < 40 * max(min(took(4_000) for _ in range(3)), 0.001)
+    assert min(took(40_000) for _ in range(3)) < 60 * max(min(took(4_000) for _ in range(3)), 0.001)
 
 
 # Header fields
