@@ -78,7 +78,7 @@ def print_value(value: Any, as_json: bool) -> None:
     elif isinstance(value, Mapping):
         print_pairs(value)
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        for item in value:
+        for item in value or ["none"]:
             click.echo(_cell(item))
     elif value is not None:
         click.echo(printable(str(value)))

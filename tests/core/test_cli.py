@@ -17,6 +17,7 @@ from mtaframe.account import Account, Credential
 from mtaframe.accounts import Accounts
 from mtaframe.cli import COMMANDS, main
 from mtaframe.cli.options import SYSTEM_FOLDER, default_folder
+from mtaframe.cli.printing import print_value
 from tests.conftest import ROOT
 
 ENTRY_POINTS = """\
@@ -335,3 +336,9 @@ def test_commands_of_plugins_work_while_the_files_hold_a_fault(server: list[str]
     time.sleep(0.5)
     assert run("parrot", "say", "hi").stdout == "hi\n"
     assert run("--conf", conf, "parrot", "say", "hi").stdout == "hi\n"
+
+
+def test_an_empty_list_says_so(capsys):
+    print_value([], as_json=False)
+    print_value([], as_json=True)
+    assert capsys.readouterr().out == "none\n[]\n"
