@@ -17,6 +17,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from mtaframe.account import Account
 from mtaframe.clock import SystemClock
 from mtaframe.lifecycle import Clock
+from mtaframe.message import Message
 
 REMEMBERED = 60.0
 """Seconds for which a proven password needs no second proof."""
@@ -63,6 +64,11 @@ class Accounts(Mapping[str, Account]):
             if owner := self._owners.get(f".{name}"):
                 return owner
         return None
+
+    def author_of(self, message: Message) -> Account | None:
+        """The owner of the From field's domain, as far as it can be read without guessing."""
+        domain = (message.first("From") or "").rpartition("@")[2].strip("<> \t").lower()
+        return self.owner_of(domain) if domain else None
 
     async def authenticate(self, user: str, password: str) -> Account | None:
         """The account of these credentials, or None. Half of the cores at most prove passwords at once."""

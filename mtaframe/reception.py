@@ -41,6 +41,7 @@ BAD_CREDENTIALS = Reply(535, "5.7.8", "user name or password not accepted")
 LOOP = Stopped(Reject(f"more than {HOPS_LIMIT} Received fields: a mail loop", "5.4.6", 554), "reception")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "the header section is too big")
+TOO_SLOW = Stopped(Defer("not processed in time; try again", "4.4.7"), "reception")
 REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
 
 
@@ -116,7 +117,7 @@ class Reception:
         return [result for result in results if result is not None]
 
     async def _carried(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> list[Result]:
-        answer = await lease.generation.plugins.on_data(envelope.session, envelope, message)
+        answer = await self.processed(lease, envelope, message, deadline)
         if isinstance(answer, Stopped):
             return await self.dispatch.refuse(lease, envelope, message, answer)
         under_way = self.dispatch.start(lease, *answer, deadline)
@@ -124,6 +125,16 @@ class Reception:
             return [await self.awaited(future, deadline) for future in under_way.results]
         finally:
             under_way.end()
+
+    async def processed(
+        self, lease: Lease, envelope: Envelope, message: Message, deadline: float
+    ) -> tuple[Envelope, Message] | Stopped:
+        """What on_data makes of a message, all plugins together within the time that is left."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self.clock.monotonic())):
+                return await lease.generation.plugins.on_data(envelope.session, envelope, message)
+        except TimeoutError:
+            return TOO_SLOW
 
     def emit_refused(self, generation: Generation, envelope: Envelope, recipient: Recipient, stopped: Stopped) -> None:
         """A recipient that never joined has no result: that a plugin refused it is told as an event."""
@@ -250,8 +261,8 @@ class Transaction:
         reception, generation = self._reception, self._lease.generation
         self._message = message
         if self._envelope.account is None and self._envelope.session.trusted:
-            account = _from_account(generation, message) or self._listener.account
-            self._envelope = replace(self._envelope, account=account)
+            author = generation.accounts.author_of(message)
+            self._envelope = replace(self._envelope, account=author.name if author else self._listener.account)
         self._look_up()
         open_ones = [i for i in range(self.accepted) if i not in self._results and i not in self._pending]
         if not open_ones:
@@ -259,7 +270,7 @@ class Transaction:
         envelope = replace(self._envelope, recipients=tuple(self._envelope.recipients[i] for i in open_ones))
         prepared = self._prepared(envelope, message)
         if not isinstance(prepared, Stopped):
-            prepared = await generation.plugins.on_data(envelope.session, *prepared)
+            prepared = await reception.processed(self._lease, *prepared, deadline)
         if isinstance(prepared, Stopped):
             results = await reception.dispatch.refuse(self._lease, envelope, message, prepared)
             self._results.update(zip(open_ones, results, strict=True))
@@ -386,11 +397,4 @@ def _account(
     if session.account is not None or not session.trusted or reverse_path is None:
         return session.account
     owner = generation.accounts.owner_of(reverse_path.domain)
-    return owner.name if owner is not None else None
-
-
-def _from_account(generation: Generation, message: Message) -> str | None:
-    """The owner of the From field's domain, as far as it can be read without guessing."""
-    domain = (message.first("From") or "").rpartition("@")[2].strip("<> \t").lower()
-    owner = generation.accounts.owner_of(domain) if domain else None
     return owner.name if owner is not None else None

@@ -305,6 +305,23 @@ async def test_patience_ends_what_hangs_before_the_dot(mx, tmp_path):
         assert not mta.mta.dispatch.under_way
 
 
+class Ponders(Plugin):
+    @hookimpl
+    async def on_data(self, message):
+        await asyncio.sleep(5)
+
+
+async def test_patience_ends_plugins_that_take_too_long_together(mx, tmp_path):
+    plugins = {"ponders": Ponders, "ears": Ears}
+    async with house(tmp_path, mx, patience="300ms", plugins=plugins) as mta:
+        async with Dialogue(mta.port("smtp")) as client:
+            assert await client.mail(BOB) == "451 4.4.7 not processed in time; try again"
+        [(_, result)] = ears(mta).results
+        assert (result.outcome, result.by) == (Outcome.DEFERRED, "reception")
+        assert mta.mta.generation.plugins.loaded[0].faults == 0, "its own budget is longer"
+    assert not mx.received
+
+
 @pytest.mark.parametrize("door", ["smtp", "lmtp"])
 async def test_an_attempt_beyond_its_dot_goes_on_and_a_repeat_joins_it(mx, tmp_path, door):
     mx.script("dot", "250 2.0.0 at last", delay=0.6)
