@@ -12,7 +12,6 @@ from mtaframe.lifecycle import (
     Attempt,
     Clock,
     CommandError,
-    Counter,
     DnsError,
     Http,
     HttpError,
@@ -20,7 +19,6 @@ from mtaframe.lifecycle import (
     Mta,
     Plugin,
     Resolver,
-    State,
     Transport,
     command,
 )
@@ -32,6 +30,7 @@ from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
 from mtaframe.settings import Domain, Domains, FilePath, Model
+from mtaframe.storage import Counter, State
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [

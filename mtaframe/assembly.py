@@ -17,7 +17,7 @@ from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Resolver, State
+from mtaframe.lifecycle import Clock, Http, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -26,6 +26,7 @@ from mtaframe.resolver import DnsResolver
 from mtaframe.settings import DeliverySettings, DnsSettings, Settings
 from mtaframe.smtp_client import SmtpClient
 from mtaframe.state import MemoryState
+from mtaframe.storage import State
 from mtaframe.watchdog import Watchdog
 
 T = TypeVar("T")

@@ -4,11 +4,10 @@ A plugin is a class that an entry point in the group ``mtaframe`` names. Everyth
 subclassing it gives the defaults and the types.
 """
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,9 +18,9 @@ from mtaframe.event import Event
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.redaction import Private, Redacted
+from mtaframe.storage import State
 
 T = TypeVar("T")
-NAME = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,99}")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -83,75 +82,6 @@ class Resolver(Protocol):
 
     async def txt(self, name: str) -> Sequence[str]:
         """TXT records, each joined; empty if there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """What is counted. ValueError for anything but names: no field can hold an address or other text."""
-
-    name: str
-    account: str = ""
-    stream: str = ""
-    source: str = ""
-    site: str = ""
-
-    def __post_init__(self) -> None:
-        for part in fields(self):
-            value = getattr(self, part.name)
-            if not (NAME.fullmatch(value) or (value == "" and part.name != "name")):
-                raise ValueError(f"a counter's {part.name} is a name in lower case")
-
-
-class Counters(Protocol):
-    """Integers over time, exact to the hour."""
-
-    async def add(self, amounts: Mapping[Counter, int]) -> None:
-        """Add to several counters, now."""
-
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> Sequence[int]:
-        """What each has counted since the hour of ``since``, in the order asked."""
-
-    async def clear(self, counters: Iterable[Counter]) -> None:
-        """Begin again at nothing."""
-
-
-class Digests(Protocol):
-    """Keyed digests of 16 octets with an integer and an end: who is on a list, without the list. By purpose."""
-
-    async def put(self, purpose: str, digest: bytes, value: int, until: datetime) -> None:
-        """ValueError unless the digest has 16 octets and the purpose is a name."""
-
-    async def get(self, purpose: str, digest: bytes) -> int | None:
-        """The integer, or None if there is no such digest, or its time is over."""
-
-    async def drop(self, purpose: str, digest: bytes) -> None: ...
-
-
-class Documents(Protocol):
-    """What account holders made themselves: listed, exported and erased per account."""
-
-    async def put(self, account: str, kind: str, name: str, content: bytes) -> None: ...
-
-    async def get(self, account: str, kind: str, name: str) -> bytes | None: ...
-
-    async def names(self, account: str, kind: str) -> Sequence[str]:
-        """In their order."""
-
-    async def drop(self, account: str, kind: str | None = None, name: str | None = None) -> None:
-        """One document, all of a kind, or all of the account."""
-
-
-class State(Protocol):
-    """What outlives a message; text about a recipient has no place in it."""
-
-    @property
-    def counters(self) -> Counters: ...
-
-    @property
-    def digests(self) -> Digests: ...
-
-    @property
-    def documents(self) -> Documents: ...
 
 
 class HttpError(Exception):
@@ -267,7 +197,15 @@ class CommandError(Exception):
     """A plugin's command can't be carried out; the text is for the operator and stands on the command line."""
 
 
-def command(function: F) -> F:
+@overload
+def command(function: F, /) -> F: ...
+
+
+@overload
+def command(*, gather: Callable[[Sequence[Any]], Any]) -> Callable[[F], F]: ...
+
+
+def command(function: F | None = None, /, *, gather: Callable[[Sequence[Any]], Any] | None = None) -> Any:
     """Marks an async method of a plugin as ``mtaframe PLUGIN METHOD`` on the command line.
 
     Or ``mtaframe GROUP METHOD``, if the class has a ``command_group``.
@@ -277,6 +215,14 @@ def command(function: F) -> F:
     itself (``from_``) is not part of it. It runs inside the server and returns text,
     octets, or plain data, which prints as a table, or as JSON with ``--json``. What goes wrong is a
     ``CommandError``; of any other exception only the type is told.
+
+    One of the server's processes is asked. With ``gather`` all are, for each has something of its own, and that
+    function makes one answer of theirs.
     """
-    function._mtaframe_command = True  # type: ignore[attr-defined]
-    return function
+
+    def mark(method: F) -> F:
+        method._mtaframe_command = True  # type: ignore[attr-defined]
+        method._mtaframe_gather = gather  # type: ignore[attr-defined]
+        return method
+
+    return mark if function is None else mark(function)

@@ -20,7 +20,7 @@ from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.control import ControlError, ControlServer, socket_path
 from mtaframe.dispatch import Dispatch
 from mtaframe.generation import Generation
-from mtaframe.ledger import Ledger
+from mtaframe.ledger import Ledger, LocalBook
 from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
@@ -46,7 +46,8 @@ class Mta:
         self._extra = extra
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
-        self.ledger = Ledger(self.clock)
+        self.book = LocalBook(self.clock)
+        self.ledger = Ledger(self.clock, self.book)
         self.state = MemoryState(self.clock)
         self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock)
         self.watchdog = Watchdog()
@@ -234,7 +235,7 @@ class Mta:
             "hostname": generation.hostname,
             "generation": generation.number,
             "under_way": self.dispatch.under_way,
-            "ledger": len(self.ledger),
+            "ledger": len(self.book),
             "listeners": {name: list(server.addresses) for name, server in self.listeners.items()},
             "plugins": [
                 {

@@ -8,10 +8,11 @@ from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Resolver, State
+from mtaframe.lifecycle import Clock, Http, Resolver
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.state import MemoryState
+from mtaframe.storage import State
 from mtaframe.testing.builders import result
 from mtaframe.testing.clock import VirtualClock
 

@@ -104,7 +104,7 @@ async def test_whoever_was_refused_while_plugins_are_still_told_has_a_result_for
             while mta.mta.dispatch.under_way:
                 await asyncio.sleep(0.01)
         assert not mta.mta.ledger.detached
-        assert len(mta.mta.ledger) == 3
+        assert len(mta.mta.book) == 3
 
 
 async def test_an_attempt_that_is_called_off_before_its_first_step_has_a_result(mx, tmp_path):

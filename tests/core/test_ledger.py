@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mtaframe import Outcome
-from mtaframe.ledger import KEPT, Ledger
+from mtaframe.ledger import KEPT, Entry, Ledger, LocalBook
 from mtaframe.testing import VirtualClock, address, envelope, message, recipient, result
 
 TWO = ["bob@example.net", "carol@example.net"]
@@ -78,70 +78,101 @@ def test_another_key_gives_other_fingerprints():
     assert not set(prints(ledger=Ledger(VirtualClock()))) & set(prints())
 
 
-def test_an_entry_keeps_outcome_code_and_status_and_no_text():
+async def test_an_entry_keeps_outcome_code_and_status_and_no_text():
     ledger = Ledger(VirtualClock())
-    ledger.write(b"f", result(Outcome.FAILED))
-    entry = ledger.entry(b"f")
+    await ledger.write({b"f": result(Outcome.FAILED)})
+    [entry] = await ledger.look_up([b"f"])
     assert (entry.outcome, entry.code, entry.status) == (Outcome.FAILED, 550, "5.1.1")
     assert entry.result.reply.text == "failed before"
 
 
-def test_an_entry_ends_when_it_is_forgotten_or_old():
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize(("code", "status"), [(250, "2.0.0"), (550, "5.1.1"), (554, ""), (451, "4.7.999")])
+def test_an_entry_is_an_integer(outcome, code, status):
+    entry = Entry(outcome, code, status, 7.0)
+    assert Entry.unpacked(entry.packed, 7.0) == entry
+    assert entry.packed < 1 << 48
+
+
+async def test_an_entry_ends_when_it_is_forgotten_or_old():
     clock = VirtualClock()
     ledger = Ledger(clock)
-    ledger.write(b"f", result())
+    await ledger.write({b"f": result()})
     ledger.forget([b"f", b"unknown"])
     assert ledger.is_empty
-    ledger.write(b"g", result())
+    await ledger.write({b"g": result()})
     clock.advance(KEPT + 1)
-    assert ledger.entry(b"g") is None
+    assert await ledger.look_up([b"g"]) == [None]
     assert ledger.is_empty
 
 
-def test_the_time_of_the_first_entry_stays():
+async def test_the_time_of_the_first_entry_stays():
     clock = VirtualClock()
     ledger = Ledger(clock)
-    ledger.write(b"f", result())
-    first = ledger.entry(b"f").since
+    await ledger.write({b"f": result()})
+    [first] = await ledger.look_up([b"f"])
     clock.advance(100)
-    ledger.write(b"f", result())
-    assert ledger.entry(b"f").since == first
+    await ledger.write({b"f": result()})
+    assert await ledger.look_up([b"f"]) == [first]
 
 
 async def test_an_attempt_that_goes_on_becomes_an_entry_when_it_ends():
     ledger = Ledger(VirtualClock())
     future = asyncio.get_running_loop().create_future()
-    ledger.detach(b"f", future)
+    await ledger.detach({b"f": future})
     assert not ledger.is_empty
+    assert await ledger.look_up([b"f"]) == [future]
     future.set_result(result())
     await asyncio.sleep(0)
-    assert ledger.entry(b"f").outcome is Outcome.DELIVERED
+    [entry] = await ledger.look_up([b"f"])
+    assert entry.outcome is Outcome.DELIVERED
     assert not ledger.detached
 
 
 async def test_an_attempt_that_ends_open_leaves_nothing():
     ledger = Ledger(VirtualClock())
     future = asyncio.get_running_loop().create_future()
-    ledger.detach(b"f", future)
+    await ledger.detach({b"f": future})
     future.set_result(result(Outcome.DEFERRED))
     await asyncio.sleep(0)
     assert ledger.is_empty
 
 
-def test_no_address_stands_in_a_ledger():
+async def test_a_repeat_in_another_process_joins_an_attempt_that_goes_on():
+    clock = VirtualClock()
+    book = LocalBook(clock)
+    one, other = Ledger(clock, book), Ledger(clock, book)
+    future = asyncio.get_running_loop().create_future()
+    await one.detach({b"f": future})
+    [joined] = await other.look_up([b"f"])
+    future.set_result(result())
+    assert (await joined).outcome is Outcome.DELIVERED
+
+
+async def test_what_a_process_followed_when_it_died_is_tried_again():
+    clock = VirtualClock()
+    book = LocalBook(clock)
+    book.claim([b"f"], owner="a worker")
+    [joined] = await Ledger(clock, book).look_up([b"f"])
+    await asyncio.sleep(0)
+    book.void("a worker")
+    assert (await joined).outcome is Outcome.DEFERRED
+    assert book.is_empty
+
+
+async def test_no_address_stands_in_a_ledger():
     ledger = Ledger(VirtualClock())
-    for one in prints(ledger):
-        ledger.write(one, result())
-    assert address().local_part not in repr(vars(ledger))
+    await ledger.write(dict.fromkeys(prints(ledger), result()))
+    assert address().local_part not in repr(vars(ledger.book))
 
 
-def test_what_nobody_asks_for_again_is_forgotten_in_time():
+async def test_what_nobody_asks_for_again_is_forgotten_in_time():
     """Else every transaction that an upstream gave up would stay, up to the limit of a million."""
     clock = VirtualClock()
     ledger = Ledger(clock)
     old, new = prints(ledger)
-    ledger.write(old, result())
+    await ledger.write({old: result()})
     clock.advance(KEPT + 1)
-    ledger.write(new, result())
-    assert len(ledger) == 1
-    assert ledger.entry(new) is not None
+    await ledger.write({new: result()})
+    assert len(ledger.book) == 1
+    assert await ledger.look_up([old, new]) != [None, None]

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from mtaframe import Counter
-from mtaframe.state import KEPT, MemoryState
+from mtaframe.state import MemoryState
+from mtaframe.state.memory import KEPT
 from mtaframe.testing import VirtualClock
 
 SENT, BOUNCED = Counter("sent", account="shop"), Counter("bounced", account="shop", stream="news")
@@ -58,22 +59,59 @@ def test_no_field_of_a_counter_can_hold_an_address(field, text):
         Counter(**({"name": "sent"} | {field: text}))
 
 
-async def test_a_digest_has_sixteen_octets_and_an_end(state, clock):
-    digest = bytes(16)
-    await state.digests.put("spam_traps", digest, 3, clock.now() + timedelta(days=1))
-    assert await state.digests.get("spam_traps", digest) == 3
-    assert await state.digests.get("suppression", digest) is None
+async def test_a_digest_has_a_purpose_and_an_end(state, clock):
+    who = b"bob@example.net"
+    await state.digests.put("spam_traps", who, 3, clock.now() + timedelta(days=1))
+    assert await state.digests.get("spam_traps", who) == 3
+    assert await state.digests.get("suppression", who) is None
     clock.advance(86400)
-    assert await state.digests.get("spam_traps", digest) is None
-    for wrong in (b"bob@example.net", b"", bytes(17)):
-        with pytest.raises(ValueError, match="16 octets"):
-            await state.digests.put("spam_traps", wrong, 1, clock.now())
+    assert await state.digests.get("spam_traps", who) is None
+    with pytest.raises(ValueError, match="purpose"):
+        await state.digests.put("bob@example.net", who, 1, clock.now())
+
+
+async def test_of_what_was_put_only_sixteen_octets_are_kept(state, clock):
+    await state.digests.put("a", b"bob@example.net", 1, clock.now() + timedelta(days=1))
+    assert [len(digest) for digest in state.digests._entries] == [16]
+    assert "bob" not in repr(vars(state.digests))
 
 
 async def test_a_digest_is_dropped(state, clock):
-    await state.digests.put("a", bytes(16), 1, clock.now() + timedelta(days=1))
-    await state.digests.drop("a", bytes(16))
-    assert await state.digests.get("a", bytes(16)) is None
+    await state.digests.put("a", b"b", 1, clock.now() + timedelta(days=1))
+    await state.digests.drop("a", b"b")
+    assert await state.digests.get("a", b"b") is None
+
+
+async def test_what_is_taken_passes_no_limit_of_the_hour_or_the_day(state, clock):
+    assert [await state.counters.take(SENT, 2, per_hour=5, per_day=7) for _ in range(3)] == [None, None, "hour"]
+    assert await state.counters.take(SENT, 1, per_hour=5, per_day=7) is None
+    clock.advance(3600)
+    assert await state.counters.take(SENT, 3, per_hour=5, per_day=7) == "day"
+    await state.counters.add({SENT: -2})
+    assert await state.counters.take(SENT, 3, per_hour=5, per_day=7) is None
+    clock.advance(86400)
+    assert await state.counters.take(SENT, 5, per_hour=5, per_day=7) is None
+
+
+async def test_a_register_is_changed_by_whoever_knows_what_it_is(state):
+    assert state.registers.value(SENT) == 0
+    assert await state.registers.change(SENT, 0, 2)
+    assert not await state.registers.change(SENT, 0, 3)
+    assert (state.registers.value(SENT), state.registers.all("sent")) == (2, {SENT: 2})
+    assert await state.registers.change(SENT, 2, 0)
+    assert state.registers.all("sent") == {}
+
+
+async def test_a_number_is_given_out_once(state):
+    assert [
+        await state.sequences.next(SENT),
+        await state.sequences.next(SENT, 5),
+        await state.sequences.next(SENT),
+    ] == [
+        1,
+        2,
+        7,
+    ]
 
 
 async def test_documents_belong_to_an_account(state):

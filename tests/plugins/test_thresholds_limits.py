@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mtaframe import Counter, Envelope, Outcome
-from mtaframe.state import Counters
+from mtaframe.state.memory import Counters
 from mtaframe.testing import delivery, envelope, recipient, result
 from tests.plugins.test_thresholds import BOUNCED, BOUNCES, DAY, DELIVERED, LATER, Trial
 

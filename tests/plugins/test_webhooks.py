@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mtaframe import CommandError, EventType, Message, Outcome, Reply
 from mtaframe.clock import SystemClock
-from mtaframe.lifecycle import Counter
+from mtaframe.storage import Counter
 from mtaframe.testing import (
     RecordingMta,
     ScriptedDns,
