@@ -15,7 +15,11 @@ class Credential(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Account(Redacted):
-    """``domains`` are those it may send from; ``parent`` names the account that it belongs to, if any."""
+    """``domains`` are those it may send from; ``parent`` names the account that it belongs to, if any.
+
+    ``on_defer`` says who keeps what could not be delivered now: ``upstream``, ``handoff`` or ``hold``; None: what
+    the listener says.
+    """
 
     _shown = ("name", "parent")
 
@@ -24,3 +28,4 @@ class Account(Redacted):
     domains: frozenset[str] = frozenset()
     streams: frozenset[str] = frozenset()
     credentials: tuple[Credential, ...] = ()
+    on_defer: str | None = None

@@ -257,6 +257,7 @@ def _accounts(settings: AccountsSettings) -> tuple[Account, ...]:
             frozenset(account.domains),
             frozenset(account.streams),
             tuple(Credential(credential.user, credential.hash) for credential in account.credential),
+            account.on_defer,
         )
         for account in settings.account
     )

@@ -21,6 +21,7 @@ from pydantic import (
 
 from mtaframe.delivery import Tls
 from mtaframe.quantity import Duration, Size
+from mtaframe.secret import Secret
 
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 """Names of listeners, accounts and streams: they stand in logs, events and keys as they are."""
@@ -77,6 +78,10 @@ class Model(BaseModel):
     """No unknown keys, nothing changes afterwards, and faults never quote what was written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+OnDefer = Literal["upstream", "handoff", "hold"]
+"""Who keeps what could not be delivered now."""
 
 
 class Endpoint(str):
@@ -159,6 +164,29 @@ class ListenerSettings(Model):
     max_size: Size = Field(default=25_000_000, gt=0, description="The largest message.")
     max_recipients: int = Field(default=1000, ge=1, description="Recipients per transaction.")
     max_connections: int = Field(default=1000, ge=1, description="Connections at once; more get 421.")
+    max_transactions: int = Field(
+        default=1000,
+        ge=4,
+        description="Transactions at once; more get 4xx before their message is sent. One destination site may have a "
+        "quarter of them.",
+    )
+    on_defer: OnDefer = Field(
+        default="upstream",
+        description="Who keeps what could not be delivered now. upstream: the client, which is told 4xx. handoff: the "
+        "smart host of [handoff]. hold: this server, in RAM, by the rules of [hold].",
+    )
+    barrier: Duration | None = Field(
+        default=None,
+        ge=0,
+        description="How long the first of several next hops waits for the others' answers to RCPT, so that nobody "
+        "gets the message if one can't take it now. Default: 5s for application, 0s for the others.",
+    )
+    proxy_from: tuple[Network, ...] = Field(
+        default=(), description="Proxies whose connections begin with a PROXY header (version 1 or 2), and must."
+    )
+    forward_from: tuple[Network, ...] = Field(
+        default=(), description="Servers that may tell by XCLIENT or XFORWARD whom they speak for."
+    )
     idle_timeout: Duration = Field(default=300.0, description="How long a client may be silent.")
     socket_mode: str = Field(default="0660", pattern=r"^0[0-7]{3}$", description="The mode of Unix sockets.")
 
@@ -167,6 +195,12 @@ class ListenerSettings(Model):
         if self.patience is not None:
             return self.patience
         return 25.0 if self.kind == "application" else 280.0
+
+    @property
+    def seconds_of_barrier(self) -> float:
+        if self.barrier is not None:
+            return self.barrier
+        return 5.0 if self.kind == "application" else 0.0
 
     @model_validator(mode="after")
     def _complete(self) -> "ListenerSettings":
@@ -228,6 +262,49 @@ class LogSettings(Model):
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
 
 
+class HandoffSettings(Model):
+    """A smart host with a queue of its own, for what could not be delivered now: ``on_defer = "handoff"``."""
+
+    next_hop: str = Field(min_length=1, description="Host, IP address or Unix socket.")
+    port: int = Field(default=25, ge=1, le=65535, description="Its port.")
+    transport: Literal["smtp", "lmtp"] = Field(default="smtp", description='"smtp" or "lmtp".')
+    tls: Tls = Field(default=Tls.OPPORTUNISTIC, description="off, opportunistic, required or verified.")
+    reserve: Duration = Field(
+        default=15.0, gt=0, description="The part of a client's patience that is kept for handing its mail off."
+    )
+
+
+class HoldSettings(Model):
+    """What ``on_defer = "hold"`` may keep in RAM, and when it is tried again. On SIGTERM it goes to ``[handoff]``."""
+
+    max_age: Duration = Field(default=14400.0, gt=0, description="How long; then its sender gets a report.")
+    max_count: int = Field(default=1000, ge=1, description="How many recipients; more are told 4xx.")
+    max_size: Size = Field(default=100_000_000, gt=0, description="How much all messages may hold.")
+    schedule: tuple[Duration, ...] = Field(
+        default=(60.0, 300.0, 900.0, 1800.0), min_length=1, description="Pauses between tries; the last one repeats."
+    )
+
+
+class StateSettings(Model):
+    """What outlives a message: numbers and keyed digests, and account holders' own documents. Never mail."""
+
+    backend: Literal["sqlite", "memory"] = Field(
+        default="sqlite", description='"sqlite": a file, survives a restart. "memory": gone with the process.'
+    )
+    folder: FilePath | None = Field(
+        default=None,
+        description="Where the file is. Default: systemd's StateDirectory, else the user's own folder for state.",
+    )
+    keys: Secret | None = Field(
+        default=None,
+        description="The keys of digests and documents. Default: systemd's credential mtaframe.keys, else the file "
+        "mtaframe.keys in the folder, made at the first start.",
+    )
+    counters: Duration = Field(
+        default=45 * 86400.0, ge=35 * 86400.0, description="How long it is remembered what was counted."
+    )
+
+
 class PluginSettings(Model):
     """What the operator grants one plugin: ``[plugin.NAME]``."""
 
@@ -256,11 +333,19 @@ class Settings(Model):
         le=432000.0,  # what the ledger remembers
         description="How long mixed outcomes may stay open before the rest is reported as failed; at most 5d.",
     )
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
+        default="auto", description='Processes that carry mail; "auto" is one per core. Needs a restart.'
+    )
     drain: Duration = Field(default=30.0, description="How long SIGTERM waits for what is under way.")
     route: RouteSettings = Field(default=RouteSettings(), description="Where mail goes when no plugin says otherwise.")
     delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail goes out.")
     dns: DnsSettings = Field(default=DnsSettings(), description="Which name servers are asked.")
     logs: LogSettings = Field(default=LogSettings(), description="What a log line shows.")
+    state: StateSettings = Field(default=StateSettings(), description="What outlives a message.")
+    handoff: HandoffSettings | None = Field(
+        default=None, description="A smart host with a queue, for what could not be delivered now."
+    )
+    hold: HoldSettings = Field(default=HoldSettings(), description="What may wait in RAM to be tried again.")
     listener: tuple[ListenerSettings, ...] = Field(default=(), description="Where clients connect.")
     plugin: dict[str, PluginSettings] = Field(default={}, description="What the operator grants each plugin.")
 
@@ -291,6 +376,9 @@ class AccountSettings(Model):
     parent: str | None = Field(default=None, description="The account that this one belongs to.")
     domains: tuple[Domains, ...] = Field(
         default=(), description='Domains that are its own: "example.com", or ".example.com" for all below it.'
+    )
+    on_defer: OnDefer | None = Field(
+        default=None, description="Who keeps what could not be delivered now, in place of what its listener says."
     )
     streams: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field(
         default=(), description="Kinds of mail that it keeps apart, such as receipts and newsletters."
