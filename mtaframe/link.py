@@ -1,7 +1,8 @@
 """The line between the supervisor and a worker: calls with an answer, and words without one.
 
-The law: what was said first is heard first. Only plain data crosses (numbers, text, octets, None, lists, tuples,
-dictionaries), written by ``marshal``, for both ends are the same Python on one machine.
+The law: what was said first is heard first; an ``async`` handler begins a moment after the others. Only plain data
+crosses (numbers, text, octets, None, lists, tuples, dictionaries), written by ``marshal``, for both ends are the same
+Python on one machine.
 """
 
 import asyncio

@@ -8,5 +8,6 @@ never arrived, they find what is done. It is never approximate: a false hit woul
 from mtaframe.ledger.book import CLAIMED, KEPT, Book, Found, LocalBook, Table
 from mtaframe.ledger.entry import Entry
 from mtaframe.ledger.ledger import Ledger
+from mtaframe.ledger.remote import RemoteBook, desk
 
-__all__ = ["CLAIMED", "KEPT", "Book", "Entry", "Found", "Ledger", "LocalBook", "Table"]
+__all__ = ["CLAIMED", "KEPT", "Book", "Entry", "Found", "Ledger", "LocalBook", "RemoteBook", "Table", "desk"]

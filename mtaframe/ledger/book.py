@@ -87,6 +87,9 @@ class LocalBook:
         return any(one in self._entries or one in self._claims for one in fingerprints)
 
     async def look_up(self, fingerprints: Sequence[bytes]) -> list[Found]:
+        return self.found(fingerprints)
+
+    def found(self, fingerprints: Sequence[bytes]) -> list[Found]:
         return [CLAIMED if one in self._claims else self._entry(one) for one in fingerprints]
 
     def _entry(self, fingerprint: bytes) -> Entry | None:
