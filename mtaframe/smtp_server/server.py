@@ -4,10 +4,9 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import sys
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterable
-from typing import Any
+from math import ceil
 from weakref import WeakSet
 
 from mtaframe.envelope import Session
@@ -16,7 +15,9 @@ from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server.certificates import Certificates
 from mtaframe.smtp_server.conversation import Conversation
-from mtaframe.sockets import BACKLOG, address_of, closed, opened
+from mtaframe.smtp_server.entrance import Entrance
+from mtaframe.sockets import address_of, closed, opened
+from mtaframe.turn import Turn
 
 _LOOK_AGAIN = 0.1
 """Seconds between two looks at who is left, while the listener stops."""
@@ -25,14 +26,22 @@ _LOOK_AGAIN = 0.1
 class SmtpServer:
     """Takes mail in by SMTP or LMTP as ``settings`` say; everything else is asked of ``reception``."""
 
-    def __init__(self, listener: ListenerSettings, reception: Reception, clock: Clock, hostname: str) -> None:
+    def __init__(
+        self,
+        listener: ListenerSettings,
+        reception: Reception,
+        clock: Clock,
+        hostname: str,
+        turn: Turn | None = None,
+    ) -> None:
         self.settings = listener
         self.reception = reception
         self.hostname = hostname
         self.is_draining = False
         self._clock = clock
+        self._turn = turn or Turn()
         self.certificates = self._certificates_of(listener)
-        self._listening: list[asyncio.Server] = []
+        self._entrances: list[Entrance] = []
         self._addresses: list[str] = []
         self._opened: dict[str, socket.socket] = {}
         self._connections: set[Conversation] = set()
@@ -52,8 +61,8 @@ class SmtpServer:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is one connection too many already."""
-        return len(self._connections) > self.settings.max_connections
+        """Whether there is one connection too many already, for this worker's share of them."""
+        return len(self._connections) > ceil(self.settings.max_connections * self._turn.share)
 
     async def start(self, sockets: Iterable[socket.socket] | None = None) -> None:
         """Listens on the sockets given, which are its own from now on, else on the addresses of the settings.
@@ -67,7 +76,7 @@ class SmtpServer:
             self._opened = opened({address: (address, mode) for address in self.settings.addresses}, {})
             sockets = [one.dup() for one in self._opened.values()]
         for listening in sockets:
-            await self._listen(asyncio.get_running_loop(), listening)
+            self._listen(asyncio.get_running_loop(), listening)
 
     def adopt(self, listener: ListenerSettings) -> None:
         """From the next transaction on these settings hold; ``trusted`` and time limits from the next session on.
@@ -105,9 +114,7 @@ class SmtpServer:
             if handshake._app_transport is not None:
                 handshake._app_transport.abort()
         await self._nobody.wait()
-        for server in self._listening:
-            await server.wait_closed()
-        self._listening.clear()
+        self._entrances.clear()
 
     # what a conversation asks for
 
@@ -115,13 +122,16 @@ class SmtpServer:
         """One more client; said again after STARTTLS."""
         if connection not in self._connections and connection.task is not None:
             self._connections.add(connection)
+            self._turn.came()
             self._nobody.clear()
             connection.task.add_done_callback(lambda _: self.forget(connection))
 
     def forget(self, connection: Conversation) -> None:
         """Said when the connection is lost and when the conversation has ended: the later one counts."""
         if connection.transport is None and (connection.task is None or connection.task.done()):
-            self._connections.discard(connection)
+            if connection in self._connections:
+                self._connections.discard(connection)
+                self._turn.went()
             if not self._connections:
                 self._nobody.set()
 
@@ -157,13 +167,13 @@ class SmtpServer:
     # sockets
 
     def _stop_listening(self) -> None:
-        for server in self._listening:
-            server.close()
+        for entrance in self._entrances:
+            entrance.close()
         for one in self._opened.values():
             closed(one)
         self._opened.clear()
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         def protocol() -> asyncio.BaseProtocol:
             conversation = Conversation(self, loop)
             if self.settings.tls != "implicit" or self.certificates is None:
@@ -174,13 +184,7 @@ class SmtpServer:
             self._handshakes.add(handshake)
             return handshake
 
-        if listening.family == socket.AF_UNIX:
-            # the file is ours to remove, or whoever's who gave us the socket
-            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-            server = await loop.create_unix_server(protocol, sock=listening, backlog=BACKLOG, **keep)
-        else:
-            server = await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
-        self._listening.append(server)
+        self._entrances.append(Entrance(listening, protocol, self._turn))
         self._addresses.append(address_of(listening))
 
 
