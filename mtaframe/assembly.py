@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from mtaframe.account import Account
 from mtaframe.accounts import Accounts
-from mtaframe.config import ConfigError, Configuration, Fault, cross_faults, load, snapshot
+from mtaframe.config import ConfigError, Configuration, Fault, Source, cross_faults, load, snapshot
 from mtaframe.delivery import Result
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
@@ -25,6 +25,7 @@ from mtaframe.reception import Reception
 from mtaframe.resolver import DnsResolver
 from mtaframe.settings import DeliverySettings, DnsSettings, Settings
 from mtaframe.smtp_client import SmtpClient
+from mtaframe.sockets import SocketError, key_of, opened
 from mtaframe.state import MemoryState
 from mtaframe.storage import State
 from mtaframe.watchdog import Watchdog
@@ -63,7 +64,12 @@ class Facade:
 
 
 def read(folder: Path, extra: Classes = MappingProxyType({})) -> Configuration:
-    """The configuration of a folder. ConfigError has all its faults.
+    """The configuration of a folder. ConfigError has all its faults."""
+    return checked(snapshot(folder), extra)
+
+
+def checked(source: Source, extra: Classes = MappingProxyType({})) -> Configuration:
+    """The configuration of a snapshot. ConfigError has all its faults.
 
     ``extra`` are plugin classes that are known without an entry point: a test's own.
     """
@@ -79,7 +85,20 @@ def read(folder: Path, extra: Classes = MappingProxyType({})) -> Configuration:
                 found[name] = str(error)
         return found
 
-    return load(snapshot(folder), plugin_configs)
+    return load(source, plugin_configs)
+
+
+def listening(configuration: Configuration, have: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
+    """A listening socket for each address, by ``sockets.key_of``: one of those we have, or a new one. ConfigError."""
+    wanted = {
+        key_of(listener.name, address): (address, int(listener.socket_mode, 8))
+        for listener in configuration.settings.listener
+        for address in listener.addresses
+    }
+    try:
+        return opened(wanted, have)
+    except SocketError as error:
+        raise ConfigError([Fault(str(configuration.folder / "mtaframe.toml"), None, "listener", str(error))]) from None
 
 
 class Outbound:

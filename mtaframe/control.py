@@ -1,7 +1,7 @@
 """The control socket: how the command line talks to the running server. Only the owner may connect.
 
 One JSON object a line each way: ``{"call": "sandbox.list", "arguments": {…}}``, then ``{"value": …}``,
-``{"octets": "base64"}`` or ``{"error": "…"}``.
+``{"octets": "base64"}`` or ``{"error": "…"}``. What goes on (``tail``) comes as one ``{"value": …}`` after the other.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,20 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
             while line := await reader.readline():
-                writer.write(await self._answer(line) + b"\n")
-                await writer.drain()
+                answer = await self._answer(line)
+                if isinstance(answer, bytes):
+                    writer.write(answer + b"\n")
+                    await writer.drain()
+                else:
+                    await _streamed(answer, reader, writer)
         writer.close()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes) -> bytes | AsyncGenerator[Any, None]:
         try:
             request = json.loads(line)
             value = await self._call(str(request["call"]), dict(request.get("arguments", {})))
+            if isinstance(value, AsyncGenerator):
+                return value
             is_octets = isinstance(value, bytes)
             return json.dumps({"octets": base64.b64encode(value).decode()} if is_octets else {"value": value}).encode()
         except (ControlError, CommandError) as error:
@@ -90,8 +96,34 @@ class ControlServer:
             return json.dumps({"error": f"the call failed: {type(error).__name__}"}).encode()
 
 
+async def _streamed(
+    values: AsyncGenerator[Any, None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Each value as it comes, until whoever asked goes."""
+
+    async def write() -> None:
+        async for value in values:
+            writer.write(json.dumps({"value": value}).encode() + b"\n")
+            await writer.drain()
+
+    writing = asyncio.create_task(write())
+    gone = asyncio.create_task(reader.read())
+    await asyncio.wait((writing, gone), return_when=asyncio.FIRST_COMPLETED)
+    for task in (writing, gone):
+        task.cancel()
+    await asyncio.wait((writing, gone))
+    await values.aclose()
+
+
 def call(path: Path, name: str, arguments: dict[str, Any] | None = None) -> Any:
     """Ask the running server, from another process. ControlError if that can't be done."""
+    for value in stream(path, name, arguments):
+        return value
+    raise ControlError("the server closed the connection without an answer")
+
+
+def stream(path: Path, name: str, arguments: dict[str, Any] | None = None) -> Iterator[Any]:
+    """The same for what goes on: each value as it comes, until the server ends."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(path))
@@ -99,10 +131,8 @@ def call(path: Path, name: str, arguments: dict[str, Any] | None = None) -> Any:
             raise ControlError(f"no running mtaframe answers at {path}; start it with `mtaframe run`") from None
         connection.sendall(json.dumps({"call": name, "arguments": arguments or {}}).encode() + b"\n")
         with connection.makefile("rb") as answers:
-            line = answers.readline()
-    if not line:
-        raise ControlError("the server closed the connection without an answer")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise ControlError(answer["error"])
-    return base64.b64decode(answer["octets"]) if "octets" in answer else answer["value"]
+            for line in answers:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise ControlError(answer["error"])
+                yield base64.b64decode(answer["octets"]) if "octets" in answer else answer["value"]

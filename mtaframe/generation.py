@@ -21,6 +21,7 @@ from mtaframe.redaction import Private
 from mtaframe.settings import Settings
 
 log = logging.getLogger("mtaframe.generation")
+seen = logging.getLogger("mtaframe.events")
 
 
 class Lease:
@@ -76,6 +77,8 @@ class Generation:
     def emit(self, event: Event) -> None:
         """Tell every plugin's on_event, soon; the generation lives until it is told."""
         lease = self.lease()
+        seen.info("event %s type=%s account=%s message=%s", event.id, event.type.value, event.account or "-",
+                  event.message_id or "-")  # fmt: skip
 
         async def tell() -> None:
             await lease.generation.plugins.on_event(event)

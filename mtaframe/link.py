@@ -10,7 +10,7 @@ import logging
 import marshal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 log = logging.getLogger("mtaframe.link")
 
@@ -80,8 +80,7 @@ class Link(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         self._input += data
@@ -118,8 +117,8 @@ class Link(asyncio.Protocol):
             task = asyncio.ensure_future(self._answered(number, name, answer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif number and not self.is_lost:
-            self._write((_ANSWER, number, None, answer))
+        else:
+            self._answer(number, name, answer)
 
     async def _answered(self, number: int, name: str, answer: Awaitable[Any]) -> None:
         try:
@@ -127,8 +126,14 @@ class Link(asyncio.Protocol):
         except Exception as error:
             self._failed(number, name, error)
             return
+        self._answer(number, name, content)
+
+    def _answer(self, number: int, name: str, content: Any) -> None:
         if number and not self.is_lost:
-            self._write((_ANSWER, number, None, content))
+            try:
+                self._write((_ANSWER, number, None, content))
+            except ValueError as error:  # it is no plain data
+                self._failed(number, name, error)
 
     def _failed(self, number: int, name: str, error: Exception) -> None:
         """Tell the caller what it may know: the text of a LinkError, of any other the type alone."""

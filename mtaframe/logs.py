@@ -38,13 +38,20 @@ class Json(Lines):
         super().__init__(with_time=False)
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        pairs = dict(_PAIR.findall(text))
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "event": _PAIR.split(text)[0], **pairs}
+        line = {"at": iso(record.created), "level": record.levelname.lower(), **pairs(record.getMessage())}
         if record.exc_info:
             line["fault"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def iso(seconds: float) -> str:
+    """A time since 1970, UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def pairs(line: str) -> dict[str, str]:
+    """A line of ours, taken apart: what it says as ``event``, then its keys."""
+    return {"event": _PAIR.split(line)[0], **dict(_PAIR.findall(line))}
 
 
 class RecipientTag:
@@ -69,10 +76,15 @@ class RecipientTag:
 def set_up(settings: LogSettings) -> None:
     """Send the log of ``mtaframe`` and whatever else the process logs to stderr, in our lines."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(settings.level.upper())
     handler.setFormatter(Json() if settings.format == "json" else Lines(with_time=sys.stderr.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("mtaframe").setLevel(settings.level.upper())
+    events = logging.getLogger("mtaframe.events")  # for whoever looks by `mtaframe tail`
+    events.propagate = False
+    if not events.handlers:
+        events.setLevel(logging.CRITICAL)
     for name in ("mail", "mail.log", "mail.debug", "dkimpy", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

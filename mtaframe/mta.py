@@ -1,4 +1,4 @@
-"""The house: builds generations from ``conf/``, opens the doors, and keeps mail flowing across reloads.
+"""What carries mail in one process: its listeners, its current generation and what all generations share.
 
 The law: a configuration takes effect as a whole or not at all; what is under way ends in the generation that it
 began in.
@@ -7,26 +7,27 @@ began in.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
-from mtaframe import systemd
-from mtaframe.assembly import Classes, Outbound, built, read
+from mtaframe.assembly import Classes, Outbound, built
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
-from mtaframe.control import ControlError, ControlServer, socket_path
 from mtaframe.dispatch import Dispatch
 from mtaframe.generation import Generation
-from mtaframe.ledger import Ledger, LocalBook
-from mtaframe.lifecycle import Clock
+from mtaframe.hook_call import Loaded
+from mtaframe.ledger import Ledger
+from mtaframe.lifecycle import Clock, CommandError
 from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import SmtpServer
-from mtaframe.sockets import SocketError, closed, handed_over, key_of, opened
+from mtaframe.sockets import closed, key_of
 from mtaframe.state import MemoryState
+from mtaframe.storage import State
+from mtaframe.turn import Turn
 from mtaframe.watchdog import Watchdog
 
 log = logging.getLogger("mtaframe")
@@ -35,107 +36,63 @@ PLUGINS_TO_STOP = 5.0
 """Seconds that plugins have for their end at least; as long as what is under way had, if that is more."""
 
 
-class Mta:
-    """One process: its listeners, its current generation and what all generations share.
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A configuration that is built and not yet in force."""
 
-    ``extra`` are plugin classes known without an entry point, by name: a test's own.
+    configuration: Configuration
+    generation: Generation
+    outbound: Outbound
+    sockets: Mapping[str, socket.socket]
+
+
+class Mta:
+    """One process at work.
+
+    ``ledger``, ``state`` and ``turn`` are what it shares with others; without, it is alone. ``extra`` are plugin
+    classes known without an entry point, by name: a test's own.
     """
 
-    def __init__(self, folder: Path, clock: Clock | None = None, extra: Classes = MappingProxyType({})) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        extra: Classes = MappingProxyType({}),
+        *,
+        ledger: Ledger | None = None,
+        state: State | None = None,
+        turn: Turn | None = None,
+    ) -> None:
         self._extra = extra
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
-        self.book = LocalBook(self.clock)
-        self.ledger = Ledger(self.clock, self.book)
-        self.state = MemoryState(self.clock)
+        self.ledger = ledger or Ledger(self.clock)
+        self.state = state or MemoryState(self.clock)
+        self.turn = turn or Turn()
         self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock)
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
         self.configuration: Configuration | None = None
         self.listeners: dict[str, SmtpServer] = {}
-        self._sockets: dict[str, socket.socket] = {}
+        self._sockets: Mapping[str, socket.socket] = {}
         self._outbound: Outbound | None = None
-        self._control: ControlServer | None = None
+        self._next: Next | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._retired: WeakSet[Generation] = WeakSet()
-        self._reloading = asyncio.Lock()
-        self._is_stopping = False
+        self.is_stopping = False
 
     def _current(self) -> Generation:
         assert self.generation is not None
         return self.generation
 
-    async def start(self) -> None:
-        """Read the folder, start the plugins, open the doors. ConfigError if anything stands against it."""
-        self._sockets = handed_over()
-        configuration = read(self.folder, self._extra)
-        self.watchdog.start()
-        try:
-            await self._take_over(configuration)
-        except BaseException:
-            self.watchdog.stop()
-            raise
-        for fault in configuration.warnings:
-            log.warning("%s", fault)
-        path = socket_path(configuration.settings.control, self.folder)
-        self._control = ControlServer(path, self._call)
-        try:
-            await self._control.start()
-        except ControlError as error:
-            await self.stop()
-            raise ConfigError([Fault(str(self.folder), None, "control", str(error))]) from None
+    async def prepare(self, configuration: Configuration, sockets: Mapping[str, socket.socket]) -> None:
+        """Build a generation, its plugins started, to be switched to or discarded. ConfigError changes nothing.
 
-    async def reload(self) -> bool:
-        """Read the folder again. False, with the faults in the log, if the running configuration stays."""
-        async with self._reloading:
-            systemd.notify("RELOADING=1")
-            try:
-                configuration = read(self.folder, self._extra)
-                if self.configuration and configuration.source.digest == self.configuration.source.digest:
-                    log.info("configuration read again: the files are the same, what they refer to is taken up anew")
-                await self._take_over(configuration)
-            except ConfigError as error:
-                for fault in error.faults:
-                    log.error("%s", fault)
-                log.error("configuration not changed: mend the faults above; the running one stays")
-                return False
-            finally:
-                systemd.notify("READY=1")
-        log.info("configuration in force number=%d", self._current().number)
-        return True
-
-    async def stop(self) -> None:
-        """Stop accepting, finish what is under way within ``drain``, then end everything."""
-        self._is_stopping = True
-        systemd.notify("STOPPING=1")
-        seconds = self.configuration.settings.drain if self.configuration else 0.0
-        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners.values()))
-        await self.dispatch.drain(seconds)
-        for listener in self.listeners.values():
-            await listener.close()
-        self.listeners.clear()
-        for one in self._sockets.values():
-            closed(one)
-        self._sockets.clear()
-        if self._control is not None:
-            await self._control.close()
-        if self.generation is not None and self._outbound is not None:
-            self._retire(self.generation, self._outbound)
-            self.generation = None
-        for generation in self._retired:
-            generation.abandon()
-        if self._retiring:
-            await asyncio.wait(self._retiring, timeout=max(PLUGINS_TO_STOP, seconds))
-        self.watchdog.stop()
-
-    async def _take_over(self, configuration: Configuration) -> None:
-        """Build a generation and switch to it; on any fault nothing has changed."""
-        settings, old, before = configuration.settings, self.generation, self._outbound
+        ``sockets`` listen for it, by ``sockets.key_of``; those that are in use already are the same objects.
+        """
+        settings, before = configuration.settings, self._outbound
         outbound = before if before is not None and before.fits(settings) else Outbound(settings, self.clock)
-        generation: Generation | None = None
         try:
-            number = old.number + 1 if old is not None else 1
+            number = self.generation.number + 1 if self.generation is not None else 1
             generation = await built(
                 configuration,
                 number,
@@ -146,36 +103,65 @@ class Mta:
                 extra=self._extra,
                 state=self.state,
             )
-            if self._is_stopping:
-                raise ConfigError([Fault(str(self.folder), None, "", "the server is stopping")])
-            sockets = self._opened(configuration)
         except BaseException:
-            if generation is not None:
-                await generation.plugins.stop()
             if outbound is not before:
                 await outbound.close()
             raise
+        self._next = Next(configuration, generation, outbound, sockets)
+        if self.is_stopping:
+            await self.discard()
+            raise ConfigError([Fault(str(configuration.folder), None, "", "the server is stopping")])
+
+    async def discard(self) -> None:
+        """Forget what was prepared, if anything was."""
+        found, self._next = self._next, None
+        if found is not None:
+            await found.generation.plugins.stop()
+            if found.outbound is not self._outbound:
+                await found.outbound.close()
+
+    async def switch(self) -> None:
+        """What was prepared is in force from now on."""
+        assert self._next is not None
+        found, self._next = self._next, None
+        old, before = self.generation, self._outbound
         if old is not None:
-            generation.plugins.adopt(old.plugins)
-        outbound.generations += 1
-        self.generation, self.configuration, self._outbound = generation, configuration, outbound
-        self.dispatch.show_recipients(settings.logs.recipient)
-        await self._listen(settings.listener, sockets)
+            found.generation.plugins.adopt(old.plugins)
+        found.outbound.generations += 1
+        self.generation, self.configuration, self._outbound = found.generation, found.configuration, found.outbound
+        self.dispatch.show_recipients(found.configuration.settings.logs.recipient)
+        await self._listen(found.configuration.settings.listener, found.sockets)
         if old is not None and before is not None:
             self._retire(old, before)
 
-    def _opened(self, configuration: Configuration) -> dict[str, socket.socket]:
-        wanted = {
-            key_of(listener.name, address): (address, int(listener.socket_mode, 8))
-            for listener in configuration.settings.listener
-            for address in listener.addresses
-        }
-        try:
-            return opened(wanted, self._sockets)
-        except SocketError as error:
-            raise ConfigError([Fault(str(self.folder / "mtaframe.toml"), None, "listener", str(error))]) from None
+    def stop_listening(self) -> None:
+        """Take no more clients; those that are here go on."""
+        for listener in self.listeners.values():
+            listener.stop_listening()
 
-    async def _listen(self, wanted: Sequence[ListenerSettings], sockets: dict[str, socket.socket]) -> None:
+    async def stop(self, seconds: float | None = None) -> None:
+        """Stop accepting, finish what is under way within ``seconds`` (``drain``), then end everything."""
+        self.is_stopping = True
+        if seconds is None:
+            seconds = self.configuration.settings.drain if self.configuration else 0.0
+        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners.values()))
+        await self.dispatch.drain(seconds)
+        for listener in self.listeners.values():
+            await listener.close()
+        self.listeners.clear()
+        for one in self._sockets.values():
+            closed(one)
+        self._sockets = {}
+        if self.generation is not None and self._outbound is not None:
+            self._retire(self.generation, self._outbound)
+            self.generation = None
+        for generation in self._retired:
+            generation.abandon()
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=max(PLUGINS_TO_STOP, seconds))
+        self.watchdog.stop()
+
+    async def _listen(self, wanted: Sequence[ListenerSettings], sockets: Mapping[str, socket.socket]) -> None:
         """Bring the listeners in line with the settings; a socket that stays never stops accepting."""
         keep: dict[str, SmtpServer] = {}
         gone: list[SmtpServer] = []
@@ -187,7 +173,7 @@ class Mta:
                 keep[settings.name] = server
                 continue
             try:
-                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname)
+                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname, self.turn)
                 await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
             except OSError as error:  # a certificate that has gone since it was checked
                 log.error("listener not opened listener=%s reason=%s", settings.name, error.strerror)
@@ -214,40 +200,44 @@ class Mta:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """What the control socket may ask: ``status``, ``reload``, and every plugin's commands."""
-        if name == "status":
-            return self.status()
-        if name == "reload":
-            return {"changed": await self.reload()}
-        plugin, _, method = name.partition(".")
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """What a plugin's command answers in this process: ``sandbox.list``. CommandError if there is none."""
         lease = self._current().lease()
-        for loaded in lease.generation.plugins.loaded:
-            function = getattr(type(loaded.instance), method, None)
-            if loaded.name == plugin and getattr(function, "_mtaframe_command", False):
-                return await getattr(loaded.instance, method)(**arguments)
-        raise ControlError(f"the running server has no command {plugin} {method}; is the plugin listed?")
+        return await _command(lease.generation, name)(**arguments)
+
+    def gathering(self, name: str) -> Callable[[Sequence[Any]], Any] | None:
+        """What makes one answer of those of several processes, where all are to be asked."""
+        found: Callable[[Sequence[Any]], Any] | None = _command(self._current(), name)._mtaframe_gather
+        return found
 
     def status(self) -> dict[str, Any]:
-        """The state of the house in plain data."""
+        """The state of this process in plain data."""
         generation = self._current()
         return {
             "hostname": generation.hostname,
             "generation": generation.number,
             "under_way": self.dispatch.under_way,
-            "ledger": len(self.book),
-            "listeners": {name: list(server.addresses) for name, server in self.listeners.items()},
-            "plugins": [
-                {
-                    "name": plugin.name,
-                    "hooks": plugin.hooks,
-                    "calls": plugin.calls,
-                    "faults": plugin.faults,
-                    "microseconds_per_call": round(plugin.seconds / plugin.calls * 1e6) if plugin.calls else 0,
-                }
-                for plugin in generation.plugins.loaded
-            ],
+            "connections": self.turn.connections,
+            "plugins": [_figures(plugin) for plugin in generation.plugins.loaded],
         }
+
+
+def _command(generation: Generation, name: str) -> Any:
+    plugin, _, method = name.partition(".")
+    for loaded in generation.plugins.loaded:
+        if loaded.name == plugin and hasattr(getattr(type(loaded.instance), method, None), "_mtaframe_command"):
+            return getattr(loaded.instance, method)
+    raise CommandError(f"the running server has no command {plugin} {method}; is the plugin listed?")
+
+
+def _figures(plugin: Loaded) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "hooks": plugin.hooks,
+        "calls": plugin.calls,
+        "faults": plugin.faults,
+        "microseconds_per_call": round(plugin.seconds / plugin.calls * 1e6) if plugin.calls else 0,
+    }
 
 
 def _same_door(one: ListenerSettings, other: ListenerSettings) -> bool:

@@ -29,6 +29,9 @@ class Page:
         if fd is None:
             os.ftruncate(self.fd, _SIZE)
         self._memory = mmap.mmap(self.fd, _SIZE)
+        if fd is None:
+            for worker in range(WORKERS):
+                self.set_connections(worker, -1)
 
     # what the ledger may know
 

@@ -1,54 +1,66 @@
-"""Runs the house as a service: signals, reloads, signs of life to systemd, on uvloop."""
+"""Runs the server as a service: signals, reloads, signs of life to systemd, on uvloop."""
 
 import asyncio
 import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from mtaframe import logs, systemd
-from mtaframe.mta import Mta
+from mtaframe.config import Configuration
 from mtaframe.reload import watch
+from mtaframe.supervisor import Supervisor
 
 log = logging.getLogger("mtaframe")
 
 
-def serve(folder: Path, ready: Callable[[Mta], None]) -> None:
-    """Run until SIGTERM or SIGINT. SIGHUP and every change in the folder reload. ConfigError if it can't start."""
+def serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], None]) -> None:
+    """Run until SIGTERM or SIGINT. SIGHUP and every change in the folder reload. ConfigError if it can't start.
+
+    ``ready`` gets the configuration and the server's status once it is at work. A second signal ends it without
+    waiting for anything.
+    """
     uvloop.run(_serve(folder, ready))
 
 
-async def _serve(folder: Path, ready: Callable[[Mta], None]) -> None:
-    mta = Mta(folder)
-    await mta.start()
-    assert mta.configuration is not None
-    logs.set_up(mta.configuration.settings.logs)
+async def _serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], None]) -> None:
+    supervisor = Supervisor(folder)
+    await supervisor.start()
+    assert supervisor.configuration is not None
+    logs.set_up(supervisor.configuration.settings.logs)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if stop.is_set():
+            supervisor.kill()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     reloads: set[asyncio.Task[bool]] = set()
 
     def hang_up() -> None:
-        task = loop.create_task(mta.reload())
+        task = loop.create_task(supervisor.reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
     async def changed() -> None:
-        await mta.reload()
+        await supervisor.reload()
 
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    watching = loop.create_task(watch(folder, changed, stop, known=mta.configuration.source.digest))
+    watching = loop.create_task(watch(folder, changed, stop, known=supervisor.configuration.source.digest))
     alive = loop.create_task(_sign_of_life())
     systemd.notify("READY=1")
-    ready(mta)
+    ready(supervisor.configuration, await supervisor.status())
     await stop.wait()
     log.info("stopping")
+    await asyncio.wait([watching], timeout=2)
+    await supervisor.stop()
     alive.cancel()
-    await asyncio.wait([alive, watching], timeout=2)
-    await mta.stop()
 
 
 async def _sign_of_life() -> None:

@@ -39,16 +39,21 @@ def opened(wanted: Mapping[str, tuple[str, int]], have: Mapping[str, socket.sock
         try:
             sockets[key] = have.get(key) or _listening(Endpoint(address), mode)
         except OSError as error:
-            for other, one in sockets.items():
-                if other not in have:
-                    closed(one)
+            closed_new(sockets, have)
             raise SocketError(f"{address} can't be listened on: {error.strerror}") from None
     return sockets
 
 
+def closed_new(sockets: Mapping[str, socket.socket], have: Mapping[str, socket.socket]) -> None:
+    """Close those that are not among the ones we have."""
+    for key, one in sockets.items():
+        if have.get(key) is not one:
+            closed(one)
+
+
 def key_of(listener: str, address: str) -> str:
     """What a socket is kept by: its address, or for a port of the system's choice its listener too."""
-    return f"{address} {listener}" if address.endswith(":0") else address
+    return f"{address} {listener}" if address.endswith(":0") else str(address)
 
 
 def address_of(listening: socket.socket) -> str:
@@ -61,7 +66,9 @@ def address_of(listening: socket.socket) -> str:
 
 
 def closed(listening: socket.socket) -> None:
-    """Close a socket; the path of a Unix socket of our own goes too."""
+    """Close a socket, if it is open; the path of a Unix socket of our own goes too."""
+    if listening.fileno() < 0:
+        return
     path = listening.getsockname()
     listening.close()
     ours = not isinstance(listening, HandedOver)

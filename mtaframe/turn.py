@@ -11,13 +11,28 @@ MOMENT = 0.002
 
 
 class Turn:
-    """Counts the clients of this worker. Without a page it is alone."""
+    """Counts the clients of this worker. Without a page it is alone.
 
-    def __init__(self, page: Page | None = None, worker: int = 0, workers: int = 1) -> None:
-        self._page = page
+    ``worker`` is its place on the page, below ``slots``; ``workers`` is how many share what the server may do.
+    """
+
+    def __init__(self, page: Page | None = None, worker: int = 0, workers: int = 1, slots: int = 1) -> None:
+        self.page = page
         self._worker = worker
         self._workers = workers
+        self._slots = slots
+        self._is_open = page is None
         self.connections = 0
+
+    def open(self) -> None:
+        """From now on it takes clients."""
+        self._is_open = True
+        self._count(0)
+
+    def close(self) -> None:
+        """It takes none any more, so nobody waits for it."""
+        self._is_open = False
+        self._count(0)
 
     @property
     def share(self) -> float:
@@ -32,11 +47,11 @@ class Turn:
 
     def _count(self, change: int) -> None:
         self.connections += change
-        if self._page is not None:
-            self._page.set_connections(self._worker, self.connections)
+        if self.page is not None:
+            self.page.set_connections(self._worker, self.connections if self._is_open else -1)
 
     def must_wait(self) -> bool:
         """Whether another worker has less to do."""
-        if self._page is None:
+        if self.page is None:
             return False
-        return any(0 <= count < self.connections for count in self._page.connections(self._workers))
+        return any(0 <= count < self.connections for count in self.page.connections(self._slots))

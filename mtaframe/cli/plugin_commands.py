@@ -40,10 +40,16 @@ def ask_server(folder: Path, call: str, arguments: dict[str, Any] | None = None)
     from mtaframe import control
 
     try:
-        path = control.socket_path(str(main_file(folder).get("control", "auto")), folder)
-        return control.call(path, call, arguments)
+        return control.call(server_socket(folder), call, arguments)
     except control.ControlError as error:
         raise Unreachable(str(error)) from None
+
+
+def server_socket(folder: Path) -> Path:
+    """Where the running server is asked."""
+    from mtaframe import control
+
+    return control.socket_path(str(main_file(folder).get("control", "auto")), folder)
 
 
 def groups(folder: Path) -> dict[str, click.Command]:

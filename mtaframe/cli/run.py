@@ -1,19 +1,26 @@
-"""``mtaframe run`` is the server; ``status`` and ``reload`` talk to it."""
+"""``mtaframe run`` is the server; ``status``, ``reload``, ``restart``, ``drain`` and ``tail`` talk to it."""
 
+import json
 import shutil
 import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mtaframe.cli.options import conf_option, default_folder, json_option
-from mtaframe.cli.plugin_commands import ask_server
-from mtaframe.cli.printing import Failed, faulty, print_json, print_pairs
+from mtaframe.cli.plugin_commands import ask_server, server_socket
+from mtaframe.cli.printing import Failed, Unreachable, faulty, print_json, print_pairs
 
 if TYPE_CHECKING:
-    from mtaframe.mta import Mta
+    from mtaframe.config import Configuration
     from mtaframe.settings import ListenerSettings
+
+LOOK = 0.5
+"""Seconds between two looks at a server that ends."""
 
 
 @click.command(short_help="Run the server in the foreground.")
@@ -26,8 +33,8 @@ def run(folder: Path) -> None:
     from mtaframe.config import ConfigError
     from mtaframe.service import serve
 
-    def ready(mta: "Mta") -> None:
-        click.echo(greeting(mta))
+    def ready(configuration: "Configuration", status: Mapping[str, Any]) -> None:
+        click.echo(greeting(configuration, status))
 
     try:
         serve(folder, ready)
@@ -58,21 +65,70 @@ def reload(folder: Path, as_json: bool) -> None:
         click.echo("the configuration is in force")
 
 
-def greeting(mta: "Mta") -> str:
+@click.command(short_help="Replace the worker processes, for new code of plugins.")
+@conf_option
+def restart(folder: Path) -> None:
+    """Replace the worker processes one after the other: for new code of plugins, with no door closed meanwhile."""
+    ask_server(folder, "restart")
+    click.echo("all workers are new")
+
+
+@click.command(short_help="End the server once what is under way is done.")
+@conf_option
+def drain(folder: Path) -> None:
+    """Take no more clients, finish what is under way within `drain` of the configuration, and end, as by SIGTERM."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as shown:
+        left = ask_server(folder, "status")["under_way"]
+        ask_server(folder, "drain")
+        while left is not None:
+            shown.update(f"{left} under way")
+            time.sleep(LOOK)
+            left = _under_way(folder)
+    click.echo("the server has ended")
+
+
+def _under_way(folder: Path) -> int | None:
+    """None if the server is gone."""
+    try:
+        return int(ask_server(folder, "status")["under_way"])
+    except click.ClickException:
+        return None
+
+
+@click.command(short_help="Show attempts and events as they happen.")
+@conf_option
+@json_option
+def tail(folder: Path, as_json: bool) -> None:
+    """Show attempts and events as they happen, as the log may show them, until Ctrl-C."""
+    from mtaframe import control, logs
+
+    try:
+        for each in control.stream(server_socket(folder), "tail"):
+            if as_json:
+                click.echo(json.dumps({"at": logs.iso(each["at"]), **logs.pairs(each["line"])}))
+            else:
+                click.echo(f"{datetime.fromtimestamp(each['at']):%H:%M:%S} {each['line']}")
+    except control.ControlError as error:
+        raise Unreachable(str(error)) from None
+    except KeyboardInterrupt:
+        return
+
+
+def greeting(configuration: "Configuration", status: Mapping[str, Any]) -> str:
     """Where the server listens and, if mail stays on this machine, what to type next."""
-    assert mta.configuration is not None
-    assert mta.generation is not None
-    settings = mta.configuration.settings
-    listeners: dict[str, list[str]] = mta.status()["listeners"]
+    folder, settings = configuration.folder, configuration.settings
+    listeners: dict[str, list[str]] = status["listeners"]
     width = max(map(len, listeners), default=0)
     lines = [
-        f"mtaframe runs on the configuration in {mta.folder}; it listens on",
+        f"mtaframe runs on the configuration in {folder}; it listens on",
         *(f"  {each.name:<{width}}  {', '.join(listeners[each.name])}  ({each.kind})" for each in settings.listener),
     ]
-    transport = settings.route.transport
-    if mta.generation.transports[transport].test_only:
+    if status["is_trial"]:
+        transport = settings.route.transport
         lines.append(f'\nMail stays on this machine: the default route is "{transport}".')
-        lines.extend(_next_steps(mta.folder, settings.listener, listeners, transport))
+        lines.extend(_next_steps(folder, settings.listener, listeners, transport))
     return "\n".join(lines)
 
 

@@ -93,7 +93,7 @@ class SmtpServer:
     async def drain(self, seconds: float) -> None:
         """Takes no more clients, ends idle sessions (421), and waits so long for transactions under way to end."""
         self.is_draining = True
-        self._stop_listening()
+        self.stop_listening()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self._connections and (left := deadline - loop.time()) > 0:
@@ -106,7 +106,7 @@ class SmtpServer:
 
     async def close(self) -> None:
         """Ends everything now; transactions that are waiting for their result are cancelled."""
-        self._stop_listening()
+        self.stop_listening()
         for connection in tuple(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -166,7 +166,8 @@ class SmtpServer:
 
     # sockets
 
-    def _stop_listening(self) -> None:
+    def stop_listening(self) -> None:
+        """Take no more clients; those that are here go on."""
         for entrance in self._entrances:
             entrance.close()
         for one in self._opened.values():

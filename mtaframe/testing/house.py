@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mtaframe.lifecycle import Clock
-from mtaframe.mta import Mta
+from mtaframe.standalone import Standalone
 
 
 class House:
     """``mta`` is running; ``folder`` is its configuration."""
 
-    def __init__(self, mta: Mta) -> None:
+    def __init__(self, mta: Standalone) -> None:
         self.mta = mta
         self.folder = mta.folder
 
@@ -42,7 +42,7 @@ async def running(
         if name == "mtaframe.toml" and "control =" not in text:
             text = f'control = "{folder / "control.sock"}"\n{text}'
         (folder / name).write_text(text)
-    mta = Mta(folder, clock, plugins or {})
+    mta = Standalone(folder, clock, plugins or {})
     await mta.start()
     try:
         yield House(mta)
