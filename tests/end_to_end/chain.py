@@ -3,6 +3,9 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
+
+from mtaframe.control import call
 
 PROGRAM = (sys.executable, "-P", "-c", "from mtaframe.cli import main; main()")
 
@@ -20,6 +23,16 @@ class Mtaframe:
         self._reading: asyncio.Task[None] | None = None
         folder.mkdir(exist_ok=True)
         (folder / "mtaframe.toml").write_text(f'control = "{folder}/control.sock"\n{settings}')
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def status(self) -> dict[str, Any]:
+        """What ``mtaframe status`` says."""
+        status: dict[str, Any] = await asyncio.to_thread(call, self.folder / "control.sock", "status")
+        return status
 
     async def __aenter__(self) -> "Mtaframe":
         await self.start()
