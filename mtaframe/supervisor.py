@@ -31,6 +31,8 @@ log = logging.getLogger("mtaframe")
 
 LOOK = 5.0
 """Seconds between two looks for workers that are stuck."""
+TRIES = 10
+"""How often an address is tried that is still in use when the server starts."""
 LINES = 1000
 """Lines that wait for somebody who looks."""
 AGAIN = 5.0
@@ -68,7 +70,7 @@ class Supervisor:
         configuration = read(self.folder)
         self._count = _workers(configuration.settings)
         try:
-            sockets = listening(configuration, self._sockets)
+            sockets = await self._doors(configuration)
             self._workers = list(await asyncio.gather(*(self._started() for _ in range(self._count))))
             await self._put_in_force(configuration, sockets, first=True)
             self._control = ControlServer(socket_path(configuration.settings.control, self.folder), self._call)
@@ -83,6 +85,15 @@ class Supervisor:
         for fault in configuration.warnings:
             log.warning("%s", fault)
         self._background(self._look_after())
+
+    async def _doors(self, configuration: Configuration) -> dict[str, socket.socket]:
+        """The sockets; the workers of a server that has just died may hold an address for another moment."""
+        for _ in range(TRIES):
+            try:
+                return listening(configuration, self._sockets)
+            except ConfigError:
+                await asyncio.sleep(0.2)
+        return listening(configuration, self._sockets)
 
     async def reload(self) -> bool:
         """Read the folder again. False, with the faults in the log, if the running configuration stays."""
