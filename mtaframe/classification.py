@@ -23,7 +23,7 @@ def event_type(result: Result) -> EventType:
         return EventType.DELIVERED
     if result.outcome is Outcome.DISCARDED:
         return EventType.BLOCK_HARD
-    blocked = not _by_transport(result) or _is_policy(result)
+    blocked = not was_tried(result) or _is_policy(result)
     if result.outcome is Outcome.DEFERRED:
         return EventType.BLOCK_SOFT if blocked else EventType.DEFERRED
     if blocked:
@@ -31,7 +31,7 @@ def event_type(result: Result) -> EventType:
     return EventType.BOUNCE_SOFT if _SOFT.fullmatch(result.reply.status) else EventType.BOUNCE_HARD
 
 
-def _by_transport(result: Result) -> bool:
+def was_tried(result: Result) -> bool:
     """Whether it was tried at all, and no plugin stopped it before."""
     return result.by in ("smtp", "lmtp", "dispatch") or (
         result.route is not None and result.by == result.route.transport

@@ -103,7 +103,8 @@ class Result(Redacted):
     """All that is known of one attempt.
 
     ``reply`` is fit for our client. ``by`` is the transport, or the plugin that stopped it. ``remote`` names
-    the host that answered, if one did. ``began`` is when, ``took`` how many seconds.
+    the host that answered, if one did. ``began`` is when, ``took`` how many seconds. ``in_doubt``: deferred, though
+    the next hop may have it, for its answer to the final dot has not come (RFC 1047).
     """
 
     _shown = ("outcome", "by", "reply")
@@ -115,3 +116,4 @@ class Result(Redacted):
     route: Route | None = None
     began: datetime | None = None
     took: float = 0.0
+    in_doubt: bool = False

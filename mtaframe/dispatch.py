@@ -1,4 +1,4 @@
-"""From one accepted message to a result per recipient: copies, routes, signatures, transactions.
+"""From one accepted message to a result per recipient: copies, routes, signatures, transactions, a hand-off.
 
 The law: an attempt ends by its deadline unless the next hop may already be responsible; then it goes on without
 us, and what it ends with is told to whoever still wants to know. Trouble becomes a result, never an exception.
@@ -10,10 +10,13 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
+from mtaframe.barrier import Barrier
 from mtaframe.delivery import Delivery, Outcome, Result, Route, Source
 from mtaframe.envelope import Envelope
 from mtaframe.generation import Generation, Lease
+from mtaframe.handoff import NO_TERMS, Terms, final, may_be_kept
 from mtaframe.lifecycle import Attempt, Clock
 from mtaframe.logs import RecipientTag
 from mtaframe.message import Message
@@ -31,6 +34,10 @@ GRACE = 3.0
 OUT_OF_TIME = Reply(451, "4.4.7", "not delivered in time; try again")
 NOT_ANSWERED = Reply(451, "4.4.2", "the next hop has not answered yet; try again")
 INTERNAL = Reply(451, "4.3.0", "internal error; try again")
+NOT_TRIED = Result(Outcome.DEFERRED, Reply(451, "4.4.7", "not handed off in time; try again"), "dispatch")
+
+Group = Sequence[tuple[int, Delivery]]
+"""Copies that can travel in one transaction, each with its recipient's place in the envelope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,14 @@ class Halted:
 class UnderWay:
     """The attempts of one message. ``results`` has a future per recipient, in the envelope's order."""
 
-    def __init__(self, envelope: Envelope, lease: Lease) -> None:
+    def __init__(self, envelope: Envelope, lease: Lease, deadline: float = 0.0, terms: Terms = NO_TERMS) -> None:
         loop = asyncio.get_running_loop()
         self.envelope = envelope
         self.lease = lease
+        self.deadline = deadline
+        self.terms = terms
+        self.barrier: Barrier | None = None
+        self.is_over = False
         self.results: tuple[asyncio.Future[Result], ...] = tuple(loop.create_future() for _ in envelope.recipients)
         self.attempts: dict[Attempt, asyncio.Task[None]] = {}
         self.preparing: asyncio.Task[None] | None = None
@@ -56,13 +67,18 @@ class UnderWay:
 
     def end(self) -> None:
         """Call off what can still be called off; what is beyond its point of no return goes on."""
+        self.is_over = True
         if self.timer is not None:
             self.timer.cancel()
         if self.preparing is not None:
             self.preparing.cancel()
-        for attempt, task in self.attempts.items():
-            if not attempt.dot_sent:
-                task.cancel()
+        for attempt in self.attempts:
+            self.call_off(attempt)
+
+    def call_off(self, attempt: Attempt) -> None:
+        """End one attempt, if it goes on and is not beyond its point of no return."""
+        if attempt in self.attempts and not attempt.dot_sent:
+            self.attempts[attempt].cancel()
 
 
 class Dispatch:
@@ -72,6 +88,7 @@ class Dispatch:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._tag = RecipientTag("domain")
+        self._is_closing = False
 
     @property
     def under_way(self) -> int:
@@ -82,11 +99,13 @@ class Dispatch:
         """What log lines show of a recipient: none, domain or tag."""
         self._tag = RecipientTag(mode)
 
-    def start(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> UnderWay:
+    def start(
+        self, lease: Lease, envelope: Envelope, message: Message, deadline: float, terms: Terms = NO_TERMS
+    ) -> UnderWay:
         """Begin to deliver; each recipient's result comes as soon as it is known."""
-        under_way = UnderWay(envelope, lease)
+        under_way = UnderWay(envelope, lease, deadline, terms)
         everybody = range(len(under_way.results))
-        under_way.preparing = self._task(self._prepare(under_way, message, deadline), under_way, everybody)
+        under_way.preparing = self._task(self._prepare(under_way, message), under_way, everybody)
         left = max(0.0, deadline - self._clock.monotonic())
         under_way.timer = asyncio.get_running_loop().call_later(left, under_way.end)
         return under_way
@@ -96,13 +115,14 @@ class Dispatch:
         under_way = UnderWay(envelope, lease)
         for index, recipient in enumerate(envelope.recipients):
             delivery = Delivery(f"{envelope.id}-{index}", envelope, recipient, envelope.reverse_path, message)
-            await self._tell(under_way, index, delivery, self._stopped(stopped, None))
+            await self._tell(under_way, index, delivery, [self._stopped(stopped, None)])
         return [future.result() for future in under_way.results]
 
     async def drain(self, seconds: float) -> None:
         """Wait for what is under way, then end it."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
+        self._is_closing = True
         for task in set(self._tasks):
             task.cancel()
         if self._tasks:
@@ -123,56 +143,122 @@ class Dispatch:
         task.add_done_callback(ended)
         return task
 
-    async def _prepare(self, under_way: UnderWay, message: Message, deadline: float) -> None:
+    async def _prepare(self, under_way: UnderWay, message: Message) -> None:
         """Make every copy, find its route, sign it, and send copies that can travel together in one transaction."""
         try:
             groups: dict[Hashable, tuple[Route, list[tuple[int, Delivery]]]] = {}
             signed: dict[Hashable, Message | Stopped] = {}
+            is_deferred = False
             for index in range(len(under_way.results)):
-                copy = await ready(under_way.lease.generation, under_way.envelope, index, message, signed)
+                copy = await ready(
+                    under_way.lease.generation, under_way.envelope, index, message, signed, under_way.terms.way
+                )
                 if isinstance(copy, Halted):
-                    await self._tell(under_way, index, copy.delivery, self._stopped(copy.stopped, copy.route))
+                    result = self._stopped(copy.stopped, copy.route)
+                    is_deferred = is_deferred or not result.outcome.is_final
+                    await self._tell(under_way, index, copy.delivery, [result])
                     continue
                 delivery, route = copy
                 site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
                 key = (delivery.message, delivery.reverse_path, route, site)
                 groups.setdefault(key, (route, []))[1].append((index, delivery))
-            for route, group in groups.values():
-                attempt = Attempt(deadline, _awake(under_way.lease.generation, route.source))
-                work = self._attempt(under_way, route, group, attempt)
-                under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
+            self._send(under_way, list(groups.values()), is_deferred)
         except asyncio.CancelledError:
             self._settle_open(under_way, range(len(under_way.results)), OUT_OF_TIME)
         except Exception:
             log.exception("dispatch failed id=%s", under_way.envelope.id)
             self._settle_open(under_way, range(len(under_way.results)), INTERNAL)
 
-    async def _attempt(
-        self, under_way: UnderWay, route: Route, group: Sequence[tuple[int, Delivery]], attempt: Attempt
-    ) -> None:
-        """One call of a transport, bounded by the deadline until the point of no return."""
+    def _send(self, under_way: UnderWay, groups: Sequence[tuple[Route, Group]], is_deferred: bool) -> None:
+        """Begin an attempt for each group. ``is_deferred``: some copy is not sent now, so that none may be."""
+        terms = under_way.terms
+        if terms.barrier and len(under_way.results) > 1:
+            parties = [party for party, (route, _) in enumerate(groups) if not _own_way(route)]
+            under_way.barrier = Barrier(parties, terms.barrier)
+            under_way.barrier.answered(None, is_deferred)
+        for party, (route, group) in enumerate(groups):
+            attempt = Attempt(
+                terms.first_deadline(under_way.deadline),
+                _awake(under_way.lease.generation, route.source),
+                partial(under_way.barrier.passed, party) if under_way.barrier is not None else None,
+            )
+            work = self._attempt(under_way, route, group, attempt, party)
+            under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
+
+    async def _attempt(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt, party: int) -> None:
+        """All that becomes of one group: a transport's results, and the smart host's for what these leave deferred."""
+        results: Sequence[Result] = [NOT_TRIED] * len(group)
+        if under_way.terms.straight:
+            under_way.attempts.pop(attempt)
+        else:
+            results = await self._carried(under_way, route, group, attempt)
+            if under_way.barrier is not None:
+                under_way.barrier.answered(party, any(not result.outcome.is_final for result in results))
+        handed = await self._handed_off(under_way, route, group, results)
+        # what is known is told to everybody, however late it is by now
+        try:
+            for (index, delivery), result, last in zip(group, results, handed, strict=True):
+                known = [result] if not under_way.terms.straight else []
+                if last is not result and last.outcome is Outcome.DELIVERED:
+                    known.append(last)
+                await self._tell(under_way, index, delivery, known, last)
+        finally:
+            for (index, _), last in zip(group, handed, strict=True):
+                self._settle(under_way, index, last)
+
+    async def _handed_off(
+        self, under_way: UnderWay, route: Route, group: Group, results: Sequence[Result]
+    ) -> Sequence[Result]:
+        """The results, with the smart host's answer for what may be kept; a deferral stays one if it has no yes."""
+        handoff, transports = under_way.terms.handoff, under_way.lease.generation.transports
+        rest = [place for place, result in enumerate(results) if may_be_kept(result)]
+        if handoff is None or not rest or transports[route.transport].test_only:
+            return results
+        task = asyncio.current_task()
+        if under_way.is_over or self._is_closing or task is None:
+            return results
+        attempt = Attempt(under_way.deadline)
+        under_way.attempts[attempt] = task
+        answers = await self._carried(under_way, handoff.route, [group[place] for place in rest], attempt)
+        ends = list(results)
+        for place, answer in zip(rest, answers, strict=True):
+            ends[place] = final(results[place], answer)
+            if answer.outcome is not Outcome.DELIVERED:
+                reply = for_log(answer.reply).replace(" ", "/")
+                log.warning("not handed off id=%s reply=%s remote=%s", under_way.envelope.id, reply, answer.remote)
+        return ends
+
+    async def _carried(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt) -> Sequence[Result]:
+        """One call of a transport, bounded by the attempt's deadline until the point of no return."""
         deliveries = [delivery for _, delivery in group]
         began, clock = self._clock.now(), self._clock.monotonic()
+        timer = asyncio.get_running_loop().call_later(max(0.0, attempt.deadline - clock), under_way.call_off, attempt)
         try:
             results = await under_way.lease.generation.transports[route.transport].deliver(deliveries, route, attempt)
             if len(results) != len(group):
                 raise ValueError("a transport gave too few or too many results")
         except asyncio.CancelledError:
-            results = [self._plain(Outcome.DEFERRED, OUT_OF_TIME, route, began, clock)] * len(group)
+            results = [self._plain(OUT_OF_TIME, route, began, clock, attempt)] * len(group)
         except Exception:
             log.exception("transport failed id=%s transport=%s", under_way.envelope.id, route.transport)
-            results = [self._plain(Outcome.DEFERRED, INTERNAL, route, began, clock)] * len(group)
-        under_way.attempts.pop(attempt, None)  # what is known is told to everybody, however late it is by now
-        try:
-            for (index, delivery), result in zip(group, results, strict=True):
-                await self._tell(under_way, index, delivery, result)
+            results = [self._plain(INTERNAL, route, began, clock, attempt)] * len(group)
         finally:
-            for (index, _), result in zip(group, results, strict=True):
-                self._settle(under_way, index, result)
+            timer.cancel()
+            under_way.attempts.pop(attempt, None)
+        return results
 
-    async def _tell(self, under_way: UnderWay, index: int, delivery: Delivery, result: Result) -> None:
-        """A recipient's result: to the log, to every plugin's on_result, to whoever waits."""
-        envelope = under_way.envelope
+    async def _tell(
+        self, under_way: UnderWay, index: int, delivery: Delivery, results: Sequence[Result], last: Result | None = None
+    ) -> None:
+        """A recipient's results, in order, to the log and every plugin's on_result; the last to whoever waits."""
+        try:
+            for result in results:
+                self._log(under_way.envelope, delivery, result)
+                await under_way.lease.generation.plugins.on_result(delivery, result)
+        finally:
+            self._settle(under_way, index, last or results[-1])
+
+    def _log(self, envelope: Envelope, delivery: Delivery, result: Result) -> None:
         log.info(
             "attempt id=%s account=%s stream=%s to=%s outcome=%s reply=%s by=%s remote=%s took=%.3f",
             envelope.id,
@@ -185,10 +271,6 @@ class Dispatch:
             result.remote or "-",
             result.took,
         )
-        try:
-            await under_way.lease.generation.plugins.on_result(delivery, result)
-        finally:
-            self._settle(under_way, index, result)
 
     def _settle(self, under_way: UnderWay, index: int, result: Result) -> None:
         if not under_way.results[index].done():
@@ -198,10 +280,9 @@ class Dispatch:
         for index in indices:
             self._settle(under_way, index, Result(Outcome.DEFERRED, reply, "dispatch"))
 
-    def _plain(self, outcome: Outcome, reply: Reply, route: Route, began: datetime, clock: float) -> Result:
-        return Result(
-            outcome, reply, route.transport, route=route, began=began, took=self._clock.monotonic() - clock
-        )  # fmt: skip
+    def _plain(self, reply: Reply, route: Route, began: datetime, clock: float, attempt: Attempt) -> Result:
+        took = self._clock.monotonic() - clock
+        return Result(Outcome.DEFERRED, reply, route.transport, None, route, began, took, attempt.dot_sent)
 
     def _stopped(self, stopped: Stopped, route: Route | None) -> Result:
         return result_of(stopped, route, self._clock.now())
@@ -213,14 +294,18 @@ async def ready(
     index: int,
     message: Message,
     signed: dict[Hashable, Message | Stopped],
+    way: Route | None = None,
 ) -> tuple[Delivery, Route] | Halted:
-    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share."""
+    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share.
+
+    With a ``way``, nobody is asked for a route.
+    """
     plugins = generation.plugins
     first = Delivery(f"{envelope.id}-{index}", envelope, envelope.recipients[index], envelope.reverse_path, message)
     delivery = await plugins.before_sign(first)
     if isinstance(delivery, Stopped):
         return Halted(first, delivery)
-    route = await plugins.route(delivery, generation.default_route)
+    route = way or await plugins.route(delivery, generation.default_route)
     if isinstance(route, Stopped):
         return Halted(delivery, route)
     key = (delivery.message, route)

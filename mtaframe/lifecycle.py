@@ -33,16 +33,33 @@ class Attempt:
     became of the mail.
     """
 
-    __slots__ = ("_may_begin", "deadline", "dot_sent")
+    __slots__ = ("_may_begin", "_may_end", "deadline", "dot_sent", "is_held_back")
 
-    def __init__(self, deadline: float, may_begin: Callable[[], Awaitable[bool]] | None = None) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        may_begin: Callable[[], Awaitable[bool]] | None = None,
+        may_end: Callable[[bool], Awaitable[bool]] | None = None,
+    ) -> None:
         self.deadline = deadline
         self.dot_sent = False
+        self.is_held_back = False
         self._may_begin = may_begin
+        self._may_end = may_end
 
     async def may_begin(self) -> bool:
         """False if the route's source was put to rest since the route was chosen: the mail is deferred then."""
         return self._may_begin is None or await self._may_begin()
+
+    async def may_end(self, is_refused: bool) -> bool:
+        """Asked before the final dot, which may have to wait for other next hops of the same message.
+
+        ``is_refused``: the next hop refused some of these recipients for now. If the answer is False, it
+        ``is_held_back``: nobody gets the message in this try.
+        """
+        if self._may_end is not None and not await self._may_end(is_refused):
+            self.is_held_back = True
+        return not self.is_held_back
 
 
 class Transport(Protocol):

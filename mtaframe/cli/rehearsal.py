@@ -16,6 +16,7 @@ from mtaframe.delivery import Delivery, Outcome, Result, Route
 from mtaframe.dispatch import Dispatch, Halted, UnderWay, ready, result_of
 from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.generation import Generation, Lease
+from mtaframe.handoff import NO_TERMS, Terms
 from mtaframe.hook_call import Asked
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, DnsError, Resolver
@@ -68,7 +69,9 @@ class Rehearsal(Dispatch):
         self.envelope_id = ""
         self._seen = seen
 
-    def start(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> UnderWay:
+    def start(
+        self, lease: Lease, envelope: Envelope, message: Message, deadline: float, terms: Terms = NO_TERMS
+    ) -> UnderWay:
         under_way = UnderWay(envelope, lease)
         everybody = range(len(under_way.results))
         under_way.preparing = self._task(self._rehearse(under_way, message), under_way, everybody)

@@ -58,7 +58,7 @@ class SmtpClient:
         while level := await hops.more(budget):
             for name, address in level:
                 await self._visit(self._target(name, address, route, tls), errand, route, attempt, budget)
-                if not errand.unsettled():
+                if not errand.unsettled() or attempt.is_held_back:
                     return
 
     def _target(self, name: str, address: str, route: Route, tls: Tls) -> Target:

@@ -67,7 +67,7 @@ class Errand:
         self._alarm(trouble)
         outcome, reply = told(trouble)
         for place in places:
-            self._settle(place, outcome, reply, remote)
+            self._settle(place, outcome, reply, remote, trouble.kind is Kind.IN_DOUBT)
 
     def stop(self, places: Iterable[int], trouble: Trouble, remote: str | None = None) -> None:
         """Trouble before the final dot: the end if it is final, else a reason to try elsewhere.
@@ -89,14 +89,14 @@ class Errand:
         for place in self.unsettled():
             reason = self._reasons.get(place) or _Reason(Trouble(Kind.LATE), None)
             outcome, reply = told(reason.trouble)
-            self._settle(place, outcome, reply, reason.remote)
+            self._settle(place, outcome, reply, reason.remote, reason.trouble.kind is Kind.IN_DOUBT)
         return [result for result in self._results if result is not None]
 
-    def _settle(self, place: int, outcome: Outcome, reply: Reply, remote: str | None) -> None:
+    def _settle(self, place: int, outcome: Outcome, reply: Reply, remote: str | None, in_doubt: bool = False) -> None:
         if self._results[place] is None:
             took = self._clock.monotonic() - self._start
             route = self._route
-            self._results[place] = Result(outcome, reply, route.transport, remote, route, self._began, took)
+            self._results[place] = Result(outcome, reply, route.transport, remote, route, self._began, took, in_doubt)
 
     def _alarm(self, trouble: Trouble) -> None:
         if not is_alarming(trouble):

@@ -17,7 +17,7 @@ from mtaframe.reply import Reply, Stage
 from mtaframe.settings import DeliverySettings
 from mtaframe.smtp_client.connection import Budget, Connection
 from mtaframe.smtp_client.errand import Errand
-from mtaframe.smtp_client.trouble import Kind, Trouble
+from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
 from mtaframe.smtp_client.wire import Wire
 
 CHUNK = 262_144
@@ -221,6 +221,8 @@ class Transaction:
         else:
             await _feed(wire, self._budget, header + b"\r\n")
             await _feed(wire, self._budget, body)
+        if not await self._attempt.may_end(self._is_refused(accepted)):
+            raise TroubleError(Trouble(Kind.HELD_BACK))
         if wire.was_answered:
             return await self._cut_short(accepted)
         self._attempt.dot_sent = True
@@ -234,6 +236,12 @@ class Transaction:
             else:
                 self._errand.end([place], Trouble(Kind.IN_DOUBT, stage=Stage.DOT), self._remote)
         return None
+
+    def _is_refused(self, accepted: list[int]) -> bool:
+        """Whether some of this transaction's recipients may be tried again, but not in it."""
+        return len(accepted) < len(self._batch) and bool(
+            set(self._errand.unsettled(self._batch)).difference(accepted, self.again)
+        )
 
     async def _cut_short(self, accepted: list[int]) -> Trouble | None:
         """The server spoke, or left, before it had the whole message: it has taken none of it."""

@@ -21,6 +21,7 @@ class Kind(Enum):
     UNREACHABLE = "no connection"
     CONGESTED = "all connections busy"
     RESTS = "source rests"
+    HELD_BACK = "held back before the final dot"
     LATE = "no answer in time"
     LOST = "connection lost"
     GARBLED = "protocol error"
@@ -105,6 +106,7 @@ _REPLIES = {
     Kind.UNREACHABLE: Reply(451, "4.4.1", "no connection to the next hop"),
     Kind.CONGESTED: Reply(451, "4.4.5", "all connections to the next hop are busy"),
     Kind.RESTS: Reply(451, "4.3.2", "the outgoing address rests; try again later"),
+    Kind.HELD_BACK: Reply(451, "4.4.0", "held back, for the message can't go to all of its recipients now"),
     Kind.LATE: Reply(451, "4.4.2", "no answer from the next hop in time"),
     Kind.LOST: Reply(451, "4.4.2", "the connection to the next hop was lost"),
     Kind.GARBLED: Reply(451, "4.5.0", "the next hop does not keep to the protocol"),
