@@ -164,7 +164,7 @@ class Supervisor:
         except BaseException:
             closed_new(sockets, self._sockets)
             raise
-        await asyncio.gather(*(worker.link.call("switch") for worker in self._workers), return_exceptions=True)
+        await asyncio.gather(*(self._switched(worker) for worker in self._workers))
         for key, one in self._sockets.items():
             if sockets.get(key) is not one:
                 closed(one)
@@ -189,6 +189,14 @@ class Supervisor:
         await asyncio.gather(*(worker.discard(new) for worker in self._workers), return_exceptions=True)
         main = str(self.folder / "mtaframe.toml")
         raise ConfigError(faults or [Fault(main, None, "workers", "no worker could begin; the log says why")])
+
+    async def _switched(self, worker: WorkerProcess) -> None:
+        """A worker that can't do it is replaced: the others are on the new configuration already."""
+        try:
+            await worker.link.call("switch")
+        except LinkError as error:
+            log.error("worker can't switch pid=%d fault=%s", worker.pid, error)
+            worker.kill()
 
     # workers
 
