@@ -165,7 +165,7 @@ async def built(
         await plugins.start()
     except PluginError as error:
         raise ConfigError([Fault(main, None, "plugins", str(error))]) from error
-    generation = Generation(number, settings, accounts, plugins, transports, facade.hostname)
+    generation = Generation(number, settings, accounts, plugins, transports, facade.hostname, outbound.resolver)
     facade.generation, facade.reception = generation, reception
     return generation
 

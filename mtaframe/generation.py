@@ -18,6 +18,7 @@ from mtaframe.event import Event, EventType, Fact
 from mtaframe.lifecycle import Transport
 from mtaframe.plugins import Plugins
 from mtaframe.redaction import Private
+from mtaframe.resolver import DnsResolver
 from mtaframe.settings import Settings
 
 log = logging.getLogger("mtaframe.generation")
@@ -47,6 +48,7 @@ class Generation:
     plugins: Plugins
     transports: Mapping[str, Transport]
     hostname: str
+    resolver: DnsResolver
     default_route: Route = field(init=False)
     _telling: set[asyncio.Task[None]] = field(default_factory=set)
     _leases: int = 0

@@ -68,7 +68,7 @@ class Mta:
         self.ledger = ledger or Ledger(self.clock)
         self.state = state or MemoryState(self.clock)
         self.turn = turn or Turn()
-        self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock)
+        self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock, self.turn.share)
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
         self.configuration: Configuration | None = None
@@ -144,7 +144,8 @@ class Mta:
         self.is_stopping = True
         if seconds is None:
             seconds = self.configuration.settings.drain if self.configuration else 0.0
-        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners.values()))
+        ends = [listener.drain(seconds) for listener in self.listeners.values()]
+        await asyncio.gather(*ends, *([self.reception.drain(seconds)] if self.generation is not None else []))
         await self.dispatch.drain(seconds)
         for listener in self.listeners.values():
             await listener.close()
@@ -217,6 +218,7 @@ class Mta:
             "hostname": generation.hostname,
             "generation": generation.number,
             "under_way": self.dispatch.under_way,
+            "held": self.reception.hold.count,
             "connections": self.turn.connections,
             "plugins": [_figures(plugin) for plugin in generation.plugins.loaded],
         }

@@ -66,6 +66,12 @@ class DnsResolver:
         records = await self._ask(domain, dns.rdatatype.MX)
         return sorted((record.preference, _text(record.exchange)) for record in records)
 
+    def known_mx(self, domain: str) -> Sequence[tuple[int, str]] | None:
+        """As ``mx`` says it, without a question; None if the answer is not in the cache."""
+        absolute = _absolute(domain)
+        records = self._remembered((absolute, dns.rdatatype.MX)) if absolute is not None else None
+        return None if records is None else [(record.preference, _text(record.exchange)) for record in records]
+
     async def addresses(self, host: str) -> Sequence[str]:
         """IPv6 and then IPv4 addresses. A literal, ``[192.0.2.1]`` too, is its own answer."""
         if (address := literal(host)) is not None:

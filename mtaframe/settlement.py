@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from mtaframe.delivery import Outcome, Result
 from mtaframe.reply import Reply, with_id
 
+HELD = Result(Outcome.DELIVERED, Reply(250, "2.0.0", "held in memory, not delivered yet"), "hold")
+"""What a client is told of a recipient whose mail stays in this server's RAM, because the operator chose so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -42,6 +45,9 @@ def _not_now(results: Sequence[Result], deferred: Sequence[Result]) -> Reply:
 
 def _positive(delivered: Sequence[Result]) -> Reply:
     first = delivered[0].reply
+    held = sum(r.reply == HELD.reply for r in delivered)
+    if 0 < held < len(delivered):
+        return Reply(250, "2.0.0", f"{held} of {len(delivered)} recipients {HELD.reply.text}")
     if len(delivered) == 1 or all(r.reply == first for r in delivered):
         return Reply(250, first.status or "2.0.0", first.text)
     return Reply(250, "2.0.0", f"delivered to {len(delivered)} recipients")

@@ -30,6 +30,12 @@ def hops(message: Message) -> int:
     return len(message.all("Received"))
 
 
+def has_passed(message: Message, hostname: str) -> bool:
+    """Whether a Received field says that the message was here before."""
+    ours = f" by {hostname} (mtaframe) "
+    return any(ours in " ".join(field.value.split()) for field in message.all("Received"))
+
+
 def date(at: datetime) -> str:
     """A date-time as RFC 5322 §3.3 writes it, in UTC."""
     return format_datetime(at)

@@ -75,6 +75,7 @@ class ScriptedTransaction:
         self.reception = reception
         self.is_lmtp = is_lmtp
         self.accepted = 0
+        self.refusal: Reply | None = None
         self.settled: list[str] = []
         self.was_cancelled = False
 

@@ -6,40 +6,66 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mtaframe.address import Address
-from mtaframe.delivery import Outcome, Result
-from mtaframe.dispatch import NOT_ANSWERED, Dispatch, envelope_id, result_of
+from mtaframe.bulkheads import Bulkheads
+from mtaframe.delivery import Result
+from mtaframe.dispatch import Dispatch, UnderWay, envelope_id, result_of
 from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.event import EventType, Fact
 from mtaframe.generation import Generation, Lease
+from mtaframe.handoff import Terms, handoff_of, may_be_kept
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
-from mtaframe.reception.transaction import Transaction
+from mtaframe.reception.hold import Hold
+from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, awaited, is_loop, processed, traced
+from mtaframe.reception.transaction import NO_ROOM, Transaction
 from mtaframe.reply import Reply
-from mtaframe.settings import ListenerSettings
-from mtaframe.verdict import Defer, Reject
+from mtaframe.settings import ListenerSettings, OnDefer
+from mtaframe.settlement import HELD
+from mtaframe.verdict import Reject
 
 log = logging.getLogger("mtaframe.reception")
 
 SUBMIT_PATIENCE = 280.0
 
 BAD_CREDENTIALS = Reply(535, "5.7.8", "user name or password not accepted")
-TOO_SLOW = Stopped(Defer("not processed in time; try again", "4.4.7"), "reception")
+LAST_SECONDS = 2.0
+"""Of the patience for mail that may be held; less, where a tenth of it is."""
 
 
 class Reception:
-    """One reception, however many porches. ``current`` gives the generation that new transactions begin in."""
+    """One reception, however many porches. ``current`` gives the generation that new transactions begin in.
 
-    def __init__(self, current: Callable[[], Generation], dispatch: Dispatch, ledger: Ledger, clock: Clock) -> None:
+    ``share`` is the part of what the server may have open or hold that is this process's.
+    """
+
+    def __init__(
+        self,
+        current: Callable[[], Generation],
+        dispatch: Dispatch,
+        ledger: Ledger,
+        clock: Clock,
+        share: float = 1.0,
+    ) -> None:
         self._current = current
         self.dispatch = dispatch
         self.ledger = ledger
         self.clock = clock
+        self.bulkheads = Bulkheads(share)
+        self.hold = Hold(self, share)
+
+    def lease(self) -> Lease:
+        """Of the generation that new work begins in."""
+        return self._current().lease()
+
+    async def drain(self, seconds: float) -> None:
+        """The server stops: whatever is kept here finds another keeper."""
+        await self.hold.drain(seconds)
 
     async def connect(self, session: Session) -> Session | Reply:
         """The session as the plugins want it, or the banner that ends it (554 or 421)."""
-        lease = self._current().lease()
+        lease = self.lease()
         answer = await lease.generation.plugins.on_connect(session)
         if not isinstance(answer, Stopped):
             return answer
@@ -59,8 +85,11 @@ class Reception:
         return replace(session, account=account.name)
 
     async def begin(self, session: Session, listener: ListenerSettings, mail: Mail) -> Transaction | Reply:
-        """A transaction in the current generation."""
-        lease = self._current().lease()
+        """A transaction in the current generation, or why not now."""
+        bulkhead = self.bulkheads.of(listener.name, listener.max_transactions)
+        if listener.kind == "application" and bulkhead.is_full:
+            return NO_ROOM
+        lease = self.lease()
         envelope = Envelope(
             id=envelope_id(),
             session=session,
@@ -74,50 +103,93 @@ class Reception:
             envid=mail.envid,
             requiretls=mail.requiretls,
         )
-        return Transaction(self, lease, listener, envelope)
+        return Transaction(self, lease, listener, envelope, bulkhead)
 
     async def submit(
         self, lease: Lease, session: Session, envelope: Envelope, message: Message, deadline: float | None = None
     ) -> list[Result]:
-        """Mail that does not come by SMTP: the same walk from on_rcpt on. One result per recipient, in order."""
+        """Mail that does not come by SMTP: the same walk from on_rcpt on. One result per recipient, in order.
+
+        Who submits keeps what is deferred, unless the account has it handed off.
+        """
         deadline = deadline if deadline is not None else self.clock.monotonic() + SUBMIT_PATIENCE
-        plugins = lease.generation.plugins
-        results: list[Result | None] = []
+        account = lease.generation.accounts.get(envelope.account or "")
+        keeping: OnDefer = "handoff" if account is not None and account.on_defer == "handoff" else "upstream"
+        carried = await self.carry(lease, replace(envelope, session=session), message, deadline, keeping)
+        try:
+            return [await awaited(future, deadline, self.clock) for future in carried.results]
+        finally:
+            carried.end()
+
+    async def carry(
+        self, lease: Lease, envelope: Envelope, message: Message, deadline: float, keeping: OnDefer
+    ) -> Carried:
+        """Begin the walk of mail that does not come by SMTP."""
+        results: list[asyncio.Future[Result]] = []
         accepted: list[Recipient] = []
-        for recipient in envelope.recipients:
-            joined = replace(envelope, recipients=tuple(accepted))
-            answer = await plugins.on_rcpt(session, joined, recipient)
+        joined: list[int] = []
+        for place, recipient in enumerate(envelope.recipients):
+            answer = await self._joined(lease, replace(envelope, recipients=tuple(accepted)), recipient, deadline)
+            results.append(asyncio.get_running_loop().create_future())
             if isinstance(answer, Stopped):
-                results.append(result_of(answer, at=self.clock.now()))
+                results[place].set_result(result_of(answer, at=self.clock.now()))
                 self.emit_refused(lease.generation, envelope, recipient, answer)
             else:
-                results.append(None)
                 accepted.append(answer)
+                joined.append(place)
+        if not accepted:
+            return Carried(results)
         envelope = replace(envelope, recipients=tuple(accepted))
-        if accepted:
-            rest = iter(await self._carried(lease, envelope, message, deadline))
-            return [result if result is not None else next(rest) for result in results]
-        return [result for result in results if result is not None]
+        copy: tuple[Envelope, Message] | Stopped = LOOP
+        if not is_loop(message):
+            message = traced(envelope, message, lease.generation.hostname)
+            copy = await processed(lease, envelope, message, deadline, self.clock)
+        if isinstance(copy, Stopped):
+            refused = await self.dispatch.refuse(lease, envelope, message, copy)
+            for place, result in zip(joined, refused, strict=True):
+                results[place].set_result(result)
+            return Carried(results)
+        under_way = self.start(lease, *copy, deadline, keeping)
+        for place, future in zip(joined, under_way.results, strict=True):
+            results[place] = future
+        return Carried(results, under_way, copy)
 
-    async def _carried(self, lease: Lease, envelope: Envelope, message: Message, deadline: float) -> list[Result]:
-        answer = await self.processed(lease, envelope, message, deadline)
-        if isinstance(answer, Stopped):
-            return await self.dispatch.refuse(lease, envelope, message, answer)
-        under_way = self.dispatch.start(lease, *answer, deadline)
-        try:
-            return [await self.awaited(future, deadline) for future in under_way.results]
-        finally:
-            under_way.end()
-
-    async def processed(
-        self, lease: Lease, envelope: Envelope, message: Message, deadline: float
-    ) -> tuple[Envelope, Message] | Stopped:
-        """What on_data makes of a message, all plugins together within the time that is left."""
+    async def _joined(
+        self, lease: Lease, envelope: Envelope, recipient: Recipient, deadline: float
+    ) -> Recipient | Stopped:
+        """What on_rcpt makes of a recipient, within the time that is left."""
         try:
             async with asyncio.timeout(max(0.0, deadline - self.clock.monotonic())):
-                return await lease.generation.plugins.on_data(envelope.session, envelope, message)
+                return await lease.generation.plugins.on_rcpt(envelope.session, envelope, recipient)
         except TimeoutError:
             return TOO_SLOW
+
+    def start(
+        self,
+        lease: Lease,
+        envelope: Envelope,
+        message: Message,
+        deadline: float,
+        keeping: OnDefer,
+        barrier: float = 0.0,
+    ) -> UnderWay:
+        """Begin to deliver what on_data has passed.
+
+        Who holds must know in time that nothing has come of it; who hands off, and needs no barrier then, sees to it.
+        """
+        if keeping == "hold":
+            left = deadline - self.clock.monotonic()
+            return self.dispatch.start(lease, envelope, message, deadline - min(LAST_SECONDS, left / 10))
+        handoff = handoff_of(lease.generation.settings) if keeping == "handoff" else None
+        terms = Terms(0.0 if handoff else barrier, handoff)
+        return self.dispatch.start(lease, envelope, message, deadline, terms)
+
+    def kept(self, result: Result, keeping: OnDefer, copy: tuple[Envelope, Message] | None, place: int) -> Result:
+        """The result for a recipient of ``copy``; HELD, if it is deferred and this server keeps it from now on."""
+        if keeping != "hold" or copy is None or not may_be_kept(result):
+            return result
+        envelope, message = copy
+        return HELD if self.hold.take(envelope, message, envelope.recipients[place]) else result
 
     def emit_refused(self, generation: Generation, envelope: Envelope, recipient: Recipient, stopped: Stopped) -> None:
         """A recipient that never joined has no result: that a plugin refused it is told as an event."""
@@ -127,14 +199,6 @@ class Reception:
         if envelope.reverse_path is None:
             facts["null_reverse_path"] = True
         generation.report(kind, envelope, recipient, self.clock.now(), **facts)
-
-    async def awaited(self, future: asyncio.Future[Result], deadline: float) -> Result:
-        """A result once it is there; at the deadline, that it is not there yet. The future lives on."""
-        if not future.done():
-            await asyncio.wait((future,), timeout=max(0.0, deadline - self.clock.monotonic()))
-        if future.done():
-            return future.result()
-        return Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch")
 
 
 def _account(

@@ -10,56 +10,97 @@ from mtaframe.dsn import report
 from mtaframe.envelope import Envelope, Recipient
 from mtaframe.event import EventType, Fact
 from mtaframe.generation import Lease
+from mtaframe.ledger import Entry
 from mtaframe.message import Message
-from mtaframe.reply import Reply
+from mtaframe.reception.passage import awaited
+from mtaframe.settings import OnDefer
 
 if TYPE_CHECKING:
     from mtaframe.reception.reception import Reception
 
-REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
+Failures = Sequence[tuple[Recipient, Result]]
 
 
-async def reported(
-    reception: "Reception",
-    lease: Lease,
-    envelope: Envelope,
-    message: Message,
-    reply: Reply,
-    failures: Sequence[tuple[Recipient, Result]],
-    deadline: float,
-) -> Reply:
-    """The reply that holds after the failed recipients' sender was told, or what must be said instead."""
-    generation, clock = lease.generation, reception.clock
+class Report:
+    """On the failed recipients of one message; ``keeping`` says who keeps the DSN if it can't be delivered now."""
 
-    def unreported(recipient: Recipient, result: Result, reason: str) -> None:
-        facts: dict[str, Fact] = {"code": result.reply.code, "status": result.reply.status, "unreported": reason}
-        generation.report(EventType.BOUNCE_HARD, envelope, recipient, clock.now(), **facts)
+    def __init__(
+        self,
+        reception: "Reception",
+        lease: Lease,
+        envelope: Envelope,
+        message: Message,
+        failures: Failures,
+        keeping: OnDefer,
+    ) -> None:
+        self._reception = reception
+        self._lease = lease
+        self._envelope = envelope
+        self._message = message
+        self._failures = failures
+        self._keeping = keeping
 
-    wanted = []
-    for recipient, result in failures:
-        if envelope.reverse_path is None:
-            unreported(recipient, result, "no reverse-path")
+    async def sent(self, deadline: float, fingerprint: bytes | None = None) -> Result | None:
+        """How the DSN ended, or None if nobody wants one. Whoever is not told by DSN is told of by event.
+
+        Under its ``fingerprint`` the ledger may know it from an earlier try, and follows it beyond the deadline.
+        """
+        wanted = [failure for failure in self._failures if self._is_wanted(*failure)]
+        if not wanted:
+            return None
+        result = await self._known_or_sent(wanted, deadline, fingerprint)
+        if result.outcome is Outcome.FAILED:
+            self.unreported(wanted, "report refused")
+        return result
+
+    def unreported(self, failures: Failures, reason: str) -> None:
+        """Tell by event who failed without a report."""
+        for recipient, result in failures:
+            facts: dict[str, Fact] = {"code": result.reply.code, "status": result.reply.status, "unreported": reason}
+            now = self._reception.clock.now()
+            self._lease.generation.report(EventType.BOUNCE_HARD, self._envelope, recipient, now, **facts)
+
+    def _is_wanted(self, recipient: Recipient, result: Result) -> bool:
+        if self._envelope.reverse_path is None:
+            self.unreported([(recipient, result)], "no reverse-path")
         elif recipient.notify and "FAILURE" not in recipient.notify:
-            unreported(recipient, result, "not wanted")
+            self.unreported([(recipient, result)], "not wanted")
         else:
-            wanted.append((recipient, result))
-    if not wanted or envelope.reverse_path is None:
-        return reply
-    dsn = report(envelope, message, wanted, generation.hostname, clock.now())
-    session = replace(envelope.session, protocol="DSN", account=None)
-    back = Envelope(
-        envelope_id(),
-        session,
-        None,
-        clock.now(),
-        (Recipient(envelope.reverse_path),),
-        account=envelope.account,
-        smtputf8=not envelope.reverse_path.is_ascii,
-    )
-    [result] = await reception.submit(lease, session, back, dsn, deadline)
-    if result.outcome is Outcome.DEFERRED:
-        return REPORT_LATER
-    if result.outcome is Outcome.FAILED:
-        for recipient, failed in wanted:
-            unreported(recipient, failed, "report refused")
-    return reply
+            return True
+        return False
+
+    async def _known_or_sent(self, wanted: Failures, deadline: float, fingerprint: bytes | None) -> Result:
+        ledger, clock = self._reception.ledger, self._reception.clock
+        if fingerprint is not None and not ledger.is_empty:
+            [found] = await ledger.look_up([fingerprint])
+            if isinstance(found, Entry):
+                return found.result
+            if found is not None:
+                return await awaited(found, deadline, clock)
+        carried = await self._reception.carry(self._lease, *self._written(wanted), deadline, self._keeping)
+        [future] = carried.results
+        try:
+            result = await awaited(future, deadline, clock)
+        finally:
+            carried.end()
+            if fingerprint is not None and not future.done():
+                await ledger.detach({fingerprint: future})
+        return self._reception.kept(result, self._keeping, carried.copy, 0)
+
+    def _written(self, wanted: Failures) -> tuple[Envelope, Message]:
+        """The DSN from the null reverse-path to the message's own."""
+        generation, now, to = self._lease.generation, self._reception.clock.now(), self._envelope.reverse_path
+        assert to is not None
+        session = replace(
+            self._envelope.session, client="", ehlo=generation.hostname, protocol="DSN", tls=None, account=None
+        )
+        back = Envelope(
+            envelope_id(),
+            session,
+            None,
+            now,
+            (Recipient(to),),
+            account=self._envelope.account,
+            smtputf8=not to.is_ascii,
+        )
+        return back, report(self._envelope, self._message, wanted, generation.hostname, now)

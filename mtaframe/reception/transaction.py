@@ -1,25 +1,27 @@
-"""One mail transaction: who joins, what the ledger knows, and the answer that the client gets."""
+"""One mail transaction: who joins, what becomes of the message, and the answer that the client gets."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from mtaframe.delivery import Result
-from mtaframe.dispatch import UnderWay
+from mtaframe.bulkheads import Berth, Bulkhead, Site, site
+from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope, Recipient
-from mtaframe.generation import Lease
-from mtaframe.ledger import Entry
+from mtaframe.generation import Generation, Lease
+from mtaframe.lifecycle import DnsError
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
-from mtaframe.reception.report import reported
+from mtaframe.reception.outcomes import Outcomes
+from mtaframe.reception.passage import LOOP, is_loop, processed, traced
+from mtaframe.reception.report import Report
 from mtaframe.reply import Reply, with_id
-from mtaframe.settings import ListenerSettings
+from mtaframe.settings import ListenerSettings, OnDefer
 from mtaframe.settlement import settlement
 from mtaframe.submission import mended
-from mtaframe.trace import HOPS_LIMIT, hops, received
+from mtaframe.trace import has_passed
 from mtaframe.verdict import Defer, Reject
 
 if TYPE_CHECKING:
@@ -29,31 +31,43 @@ log = logging.getLogger("mtaframe.reception")
 
 STREAM_FIELD = "X-Stream"
 """The header field that names a stream of the account; it does not leave the house."""
+MX_WAIT = 2.0
+"""Seconds to learn the site of a recipient, where transactions have become many."""
 
 RELAY_DENIED = Reply(550, "5.7.1", "relaying denied; authenticate first")
 ONE_FOR_STRANGERS = Reply(452, "4.5.3", "one recipient at a time")
 RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
-LOOP = Stopped(Reject(f"more than {HOPS_LIMIT} Received fields: a mail loop", "5.4.6", 554), "reception")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "the header section is too big")
+REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
+NO_ROOM = Reply(451, "4.3.2", "too many transactions at once; try again later")
+NO_ROOM_FOR_SITE = Reply(451, "4.3.2", "too many transactions for this destination at once; try again later")
 
 
 class Transaction:
     """One MAIL with its recipients and its message: what SMTP calls a mail transaction (RFC 5321 §3.3)."""
 
-    def __init__(self, reception: "Reception", lease: Lease, listener: ListenerSettings, envelope: Envelope) -> None:
+    def __init__(
+        self,
+        reception: "Reception",
+        lease: Lease,
+        listener: ListenerSettings,
+        envelope: Envelope,
+        bulkhead: Bulkhead,
+    ) -> None:
         self._reception = reception
         self._lease = lease
         self._listener = listener
         self._envelope = envelope
-        self._held: Reply | None = None
-        self._message: Message | None = None
-        self._under_way: UnderWay | None = None
-        self._pending: dict[int, asyncio.Future[Result]] = {}
-        self._results: dict[int, Result] = {}
-        self._told_final: frozenset[int] = frozenset()
-        self._open_since: float | None = None
-        """When the ledger saw the first of these recipients become final, if it knows any."""
+        self._bulkhead = bulkhead
+        self._berth: Berth | None = None
+        self._outcomes: Outcomes | None = None
+        self._keeping: OnDefer = "upstream"
+        self._copy: tuple[Envelope, Message] | None = None
+        """The message as on_data left it, for those in whose place in ``_open_places`` it is sent."""
+        self._open_places: list[int] = []
+        self.refusal: Reply | None = None
+        """What DATA has to be answered with: nobody is to get the message now."""
 
     @property
     def accepted(self) -> int:
@@ -65,28 +79,29 @@ class Transaction:
         return self._envelope.id
 
     async def add(self, recipient: Recipient) -> Reply:
-        """Let one recipient join, or refuse it alone."""
+        """Let one recipient join, or refuse it alone.
+
+        Applications are told of a temporary refusal at DATA, for all: many pass over a single refused recipient.
+        """
         session, envelope = self._envelope.session, self._envelope
-        if not (session.account or session.trusted):
+        if not self._is_known:
             if recipient.address.domain not in self._listener.relay_domains:
                 return RELAY_DENIED
             if envelope.recipients:
                 return ONE_FOR_STRANGERS
         answer = await self._lease.generation.plugins.on_rcpt(session, envelope, recipient)
+        refusal: Reply | None
         if isinstance(answer, Stopped):
-            reply = answer.verdict.reply
-            log.info(
-                "recipient refused id=%s account=%s by=%s code=%d",
-                self.id,
-                envelope.account,
-                answer.by,
-                reply.code,
-            )
+            self._log_refused(answer.by, answer.verdict.reply)
             self._reception.emit_refused(self._lease.generation, envelope, recipient, answer)
-            if not (self._listener.kind == "application" and isinstance(answer.verdict, Defer)):
-                return reply
-            self._held = reply
+            refusal, is_for_now = answer.verdict.reply, isinstance(answer.verdict, Defer)
             answer = recipient
+        else:
+            refusal, is_for_now = await self._room_for(answer.address.domain), True
+        if refusal is not None:
+            if not (is_for_now and self._listener.kind == "application"):
+                return refusal
+            self.refusal = self.refusal or refusal
         self._envelope = replace(envelope, recipients=(*envelope.recipients, answer))
         return RECIPIENT_OK
 
@@ -96,91 +111,127 @@ class Transaction:
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
         message = Message.parse(octets)
-        refused = HEADER_TOO_BIG if message.is_excessive else self._held
+        refused = HEADER_TOO_BIG if message.is_excessive else self.refusal
         if refused is not None:
+            self._leave()
             for _ in range(self.accepted if self._is_lmtp else 1):
                 yield refused
             return
         deadline = self._reception.clock.monotonic() + self._listener.seconds_of_patience
         try:
-            await self._deliver(message, deadline)
+            outcomes = await self._deliver(message, deadline)
             if self._is_lmtp:
-                for index in range(self.accepted):
-                    result = await self._result(index, deadline)
-                    if result.outcome.is_final:
-                        self._told_final |= {index}
-                    elif index in self._pending:
-                        await self._unsettled({})
-                    yield self._line(result)
+                for place in range(self.accepted):
+                    result = await self._result(outcomes, place, deadline)
+                    await outcomes.told(place, result)
+                    yield with_id(result.reply, self.id) if result.reply.is_positive else result.reply
             else:
-                results = [await self._result(index, deadline) for index in range(self.accepted)]
-                yield await self._one_reply(results, deadline)
+                results = [await self._result(outcomes, place, deadline) for place in range(self.accepted)]
+                yield await self._one_reply(outcomes, message, results, deadline)
         finally:
-            self._let_go()
+            self._leave()
+            if self._outcomes is not None:
+                self._outcomes.let_go()
 
     def proven(self) -> None:
         """The client has read the answer: what it knows to be final need not be remembered."""
-        self._let_go()
-        if not self._reception.ledger.is_empty:
-            self._reception.ledger.forget([self._fingerprints[index] for index in self._told_final])
+        if self._outcomes is not None:
+            self._outcomes.proven()
 
     def unproven(self) -> None:
         """The answer may not have arrived: what is final is remembered, for the client will try again."""
-        self._let_go()
-        self._remember(self._results)
+        if self._outcomes is not None:
+            self._outcomes.unproven()
 
     @property
     def _is_lmtp(self) -> bool:
         return self._listener.kind == "lmtp"
 
-    @cached_property
-    def _fingerprints(self) -> tuple[bytes, ...]:
-        if self._message is None:
-            return ()
-        return self._reception.ledger.fingerprints(self._envelope, self._message)
+    @property
+    def _is_known(self) -> bool:
+        """Whether the client is logged in or trusted."""
+        return self._envelope.session.account is not None or self._envelope.session.trusted
 
-    def _remember(self, results: Mapping[int, Result]) -> Awaitable[None] | None:
-        """Enter what is final; done once the entries are safe."""
-        final = {self._fingerprints[index]: result for index, result in results.items() if result.outcome.is_final}
-        return self._reception.ledger.write(final) if final else None
+    # Room for it
 
-    async def _deliver(self, message: Message, deadline: float) -> None:
+    async def _room_for(self, domain: str) -> Reply | None:
+        """None if there is room for one more recipient in this domain."""
+        if self._berth is None:
+            self._berth = self._bulkhead.enter(self._envelope.account)
+        if self._berth is None:
+            self._log_refused("bulkheads", NO_ROOM)
+            return NO_ROOM
+        generation = self._lease.generation
+        if self._bulkhead.is_busy and _goes_by_mx(generation):
+            with suppress(DnsError, TimeoutError):
+                async with asyncio.timeout(MX_WAIT):
+                    await generation.resolver.mx(domain)  # known from now on, to every transaction
+
+            def site_of(other: str) -> Site:
+                return site(other, generation.resolver.known_mx(other))
+
+            if not self._bulkhead.has_room(self._berth, domain, site_of):
+                self._log_refused("bulkheads", NO_ROOM_FOR_SITE)
+                return NO_ROOM_FOR_SITE
+        self._berth.join(domain)
+        return None
+
+    def _leave(self) -> None:
+        """It is open no more: its place is free."""
+        if self._berth is not None:
+            self._berth.leave()
+
+    def _log_refused(self, by: str, reply: Reply) -> None:
+        account = self._envelope.account
+        log.info("recipient refused id=%s account=%s by=%s code=%d", self.id, account, by, reply.code)
+
+    # The message
+
+    async def _deliver(self, message: Message, deadline: float) -> Outcomes:
         """Begin to deliver to everyone who is not done already."""
         reception, generation = self._reception, self._lease.generation
-        self._message = message
         if self._envelope.account is None and self._envelope.session.trusted:
             author = generation.accounts.author_of(message)
             self._envelope = replace(self._envelope, account=author.name if author else self._listener.account)
-        await self._look_up()
-        open_ones = [i for i in range(self.accepted) if i not in self._results and i not in self._pending]
-        if not open_ones:
-            return
-        envelope = replace(self._envelope, recipients=tuple(self._envelope.recipients[i] for i in open_ones))
+        outcomes = Outcomes(reception.ledger, reception.clock, self._envelope, message)
+        await outcomes.look_up()
+        self._outcomes = outcomes
+        self._open_places = outcomes.open_places
+        if not self._open_places:
+            return outcomes
+        self._keeping = self._keeper(generation, message)
+        envelope = replace(
+            self._envelope, recipients=tuple(self._envelope.recipients[place] for place in self._open_places)
+        )
         prepared = self._prepared(envelope, message)
         if not isinstance(prepared, Stopped):
-            prepared = await reception.processed(self._lease, *prepared, deadline)
+            prepared = await processed(self._lease, *prepared, deadline, reception.clock)
         if isinstance(prepared, Stopped):
             results = await reception.dispatch.refuse(self._lease, envelope, message, prepared)
-            self._results.update(zip(open_ones, results, strict=True))
-            return
-        self._under_way = reception.dispatch.start(self._lease, *prepared, deadline)
-        self._pending.update(zip(open_ones, self._under_way.results, strict=True))
+            outcomes.ended(self._open_places, results)
+            return outcomes
+        self._copy = prepared
+        barrier = 0.0 if outcomes.is_repeat else self._listener.seconds_of_barrier
+        outcomes.begun(self._open_places, reception.start(self._lease, *prepared, deadline, self._keeping, barrier))
+        return outcomes
 
-    async def _look_up(self) -> None:
-        ledger = self._reception.ledger
-        if ledger.is_empty:
-            return
-        for index, found in enumerate(await ledger.look_up(self._fingerprints)):
-            if isinstance(found, Entry):
-                self._results[index] = found.result
-                self._open_since = min(found.since, self._open_since or found.since)
-            elif found is not None:
-                self._pending[index] = found
+    def _keeper(self, generation: Generation, message: Message) -> OnDefer:
+        """Who keeps what can't be delivered now.
+
+        Strangers keep their mail: they must never cause a report. Mail that comes back to us is not handed off again.
+        """
+        if not self._is_known:
+            return "upstream"
+        account = generation.accounts.get(self._envelope.account or "")
+        keeping = cast("OnDefer", account.on_defer if account and account.on_defer else self._listener.on_defer)
+        if keeping == "handoff" and has_passed(message, generation.hostname):
+            return "upstream"
+        return keeping
 
     def _prepared(self, envelope: Envelope, message: Message) -> tuple[Envelope, Message] | Stopped:
         """What the core itself does before the plugins see the message."""
         generation = self._lease.generation
-        if hops(message) > HOPS_LIMIT:
+        if is_loop(message):
             return LOOP
         if (stream := message.first(STREAM_FIELD)) is not None:
             account = generation.accounts.get(envelope.account or "")
@@ -190,65 +241,54 @@ class Transaction:
             envelope = replace(envelope, stream=stream)
         if self._listener.kind == "application":
             message = mended(message, generation.hostname, envelope.received_at)
-        return envelope, message.prepend("Received", received(envelope, generation.hostname))
+        return envelope, traced(envelope, message, generation.hostname)
 
-    async def _result(self, index: int, deadline: float) -> Result:
-        if index not in self._results:
-            result = await self._reception.awaited(self._pending[index], deadline)
-            if not self._pending[index].done():
-                return result
-            self._results[index] = result
-            del self._pending[index]
-        return self._results[index]
+    # The answer
 
-    def _line(self, result: Result) -> Reply:
-        return with_id(result.reply, self.id) if result.reply.is_positive else result.reply
+    async def _result(self, outcomes: Outcomes, place: int, deadline: float) -> Result:
+        """What the client is told of one recipient, after this server has kept what it is to keep."""
+        result = await outcomes.result(place, deadline)
+        if self._keeping == "hold" and place in self._open_places:
+            kept = self._reception.kept(result, self._keeping, self._copy, self._open_places.index(place))
+            if kept is not result:
+                outcomes.ended([place], [kept])
+            return kept
+        return result
 
-    async def _one_reply(self, results: Sequence[Result], deadline: float) -> Reply:
-        settled = settlement(results, self.id, self._is_given_up())
+    async def _one_reply(
+        self, outcomes: Outcomes, message: Message, results: Sequence[Result], deadline: float
+    ) -> Reply:
+        is_given_up = outcomes.age > self._lease.generation.settings.give_up
+        settled = settlement(results, self.id, is_given_up)
         reply = settled.reply
-        if settled.report and self._message is not None:
-            failures = [(self._envelope.recipients[index], results[index]) for index in settled.report]
-            reply = await reported(
-                self._reception, self._lease, self._envelope, self._message, reply, failures, deadline
-            )
+        if settled.report and await self._is_unreported(outcomes, message, settled.report, results, deadline):
+            reply = REPORT_LATER
         if reply.code // 100 == 4:
-            await self._unsettled(dict(enumerate(results)))
+            await outcomes.unsettled()
         else:
-            self._told_final = frozenset(range(self.accepted))
+            outcomes.told_all()
         return reply
 
-    async def _unsettled(self, results: Mapping[int, Result]) -> None:
-        """The client will come again: every process has to know what is final and what is under way by then."""
-        detached = self._let_go()
-        remembered = self._remember(results)
-        for safe in (detached, remembered):
-            if safe is not None:
-                await safe
-
-    def _is_given_up(self) -> bool:
-        """Whether outcomes stay mixed for longer than ``give_up``: the ledger knows since when."""
-        if self._open_since is None:
+    async def _is_unreported(
+        self,
+        outcomes: Outcomes,
+        message: Message,
+        failed: Sequence[int],
+        results: Sequence[Result],
+        deadline: float,
+    ) -> bool:
+        """Report to the sender that some have failed. True if it must be tried again."""
+        failures = [(self._envelope.recipients[place], results[place]) for place in failed]
+        fingerprint = outcomes.report_fingerprint(failed)
+        report = Report(self._reception, self._lease, self._envelope, message, failures, self._keeping)
+        result = await report.sent(deadline, fingerprint)
+        if result is None:
             return False
-        age = self._reception.clock.now().timestamp() - self._open_since
-        return age > self._lease.generation.settings.give_up
+        outcomes.reported(fingerprint, result)
+        return result.outcome is Outcome.DEFERRED
 
-    def _let_go(self) -> Awaitable[None] | None:
-        """End what can be ended; what is beyond its point of no return is followed by the ledger.
 
-        What comes back is done once every process knows of it.
-        """
-        if self._under_way is None:
-            return None
-        under_way, self._under_way = self._under_way, None
-        under_way.end()
-        ours = set(under_way.results)
-        late: dict[int, Result] = {}
-        detached: dict[bytes, asyncio.Future[Result]] = {}
-        for index, future in self._pending.items():
-            if future.done():
-                self._results[index] = late[index] = future.result()
-            elif future in ours:
-                detached[self._fingerprints[index]] = future
-        self._remember(late)  # it came too late to be told
-        return self._reception.ledger.detach(detached) if detached else None
+def _goes_by_mx(generation: Generation) -> bool:
+    """Whether mail leaves for the sites of its recipients, unless a plugin sends it elsewhere."""
+    route = generation.default_route
+    return route.next_hop is None and route.transport in ("smtp", "lmtp")

@@ -272,6 +272,9 @@ class Conversation(Wire):
         if transaction is None or not transaction.accepted:
             self._complain(replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT)
             return
+        if transaction.refusal is not None:
+            self._transaction = None
+            return self.say(transaction.refusal)
         self.say_text("354 end with CR LF . CR LF")
         octets = await self._data(self._terms.max_size)
         self._transaction = None
@@ -325,8 +328,6 @@ class Conversation(Wire):
                     transaction.unproven()
             except Exception as error:
                 self._tell(error)
-
-    # the rest
 
     async def _rset(self, argument: str) -> None:
         if argument:

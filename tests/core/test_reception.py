@@ -361,8 +361,8 @@ async def test_a_temporary_refusal_of_one_recipient_is_told_for_the_whole_transa
         assert (await client.say(f"RCPT TO:<{BOB}>")).startswith("250 ")
         assert (await client.say(f"RCPT TO:<{CAROL}>")).startswith("250 ")
         assert await client.say(f"RCPT TO:<{DAVE}>") == "550 5.1.1 no such user"
-        await client.data()
-        assert await client.reply() == "451 4.7.1 greylisted"
+        assert await client.say("DATA") == "451 4.7.1 greylisted", "before the message is sent"
+        assert (await client.envelope(CAROL)) == ["250 2.1.5 recipient ok"]
     assert not mx.received
 
 

@@ -1,0 +1,63 @@
+"""What every message passes, whichever door it came by: the check for loops, our Received field, on_data in time."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mtaframe.delivery import Outcome, Result
+from mtaframe.dispatch import NOT_ANSWERED, UnderWay
+from mtaframe.envelope import Envelope
+from mtaframe.generation import Lease
+from mtaframe.lifecycle import Clock
+from mtaframe.message import Message
+from mtaframe.plugins import Stopped
+from mtaframe.trace import HOPS_LIMIT, hops, received
+from mtaframe.verdict import Defer, Reject
+
+LOOP = Stopped(Reject(f"more than {HOPS_LIMIT} Received fields: a mail loop", "5.4.6", 554), "reception")
+TOO_SLOW = Stopped(Defer("not processed in time; try again", "4.4.7"), "reception")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A message on its way. ``results`` has a future per recipient, in order; ``end`` calls off what can be.
+
+    ``copy`` is the message as on_data left it, unless a plugin stopped it.
+    """
+
+    results: Sequence[asyncio.Future[Result]]
+    under_way: UnderWay | None = None
+    copy: tuple[Envelope, Message] | None = None
+
+    def end(self) -> None:
+        if self.under_way is not None:
+            self.under_way.end()
+
+
+def is_loop(message: Message) -> bool:
+    return hops(message) > HOPS_LIMIT
+
+
+def traced(envelope: Envelope, message: Message, hostname: str) -> Message:
+    """The message with our Received field on top."""
+    return message.prepend("Received", received(envelope, hostname))
+
+
+async def processed(
+    lease: Lease, envelope: Envelope, message: Message, deadline: float, clock: Clock
+) -> tuple[Envelope, Message] | Stopped:
+    """What on_data makes of a message, all plugins together within the time that is left."""
+    try:
+        async with asyncio.timeout(max(0.0, deadline - clock.monotonic())):
+            return await lease.generation.plugins.on_data(envelope.session, envelope, message)
+    except TimeoutError:
+        return TOO_SLOW
+
+
+async def awaited(future: asyncio.Future[Result], deadline: float, clock: Clock) -> Result:
+    """A result once it is there; at the deadline, that it is not there yet. The future lives on."""
+    if not future.done():
+        await asyncio.wait((future,), timeout=max(0.0, deadline - clock.monotonic()))
+    if future.done():
+        return future.result()
+    return Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch", in_doubt=True)
