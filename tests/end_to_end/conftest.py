@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import Program
+from tests.end_to_end.exim import Exim
 from tests.end_to_end.postfix import Postfix
 
 StartPostfix = Callable[..., Awaitable[Postfix]]
+StartExim = Callable[..., Awaitable[Exim]]
 
 
 @pytest.fixture
@@ -32,5 +34,20 @@ async def start_postfix(postconf: Path) -> AsyncIterator[StartPostfix]:
             # not tmp_path: its parents are closed to the user that the daemons run as
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="postfix-"))
             return await stack.enter_async_context(Postfix(Path(directory), postconf, **settings))
+
+        yield start
+
+
+@pytest.fixture
+async def start_exim(program: Program, missing: Callable[[str], None]) -> AsyncIterator[StartExim]:
+    """``await start_exim(relay=additions("behind", endpoint))``: a running Exim."""
+    if os.geteuid():
+        missing("exim4 (as root)")
+    path = program("exim4")
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Exim:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="exim-"))
+            return await stack.enter_async_context(Exim(Path(directory), path, **settings))
 
         yield start
