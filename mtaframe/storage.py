@@ -62,8 +62,8 @@ class Registers(Protocol):
 
     def value(self, register: Counter) -> int: ...
 
-    def all(self, name: str) -> Mapping[Counter, int]:
-        """Those of that name that are not 0."""
+    def all(self, name: str | None = None) -> Mapping[Counter, int]:
+        """Those that are not 0, of that name or of any."""
 
     async def change(self, register: Counter, before: int, after: int) -> bool:
         """Set it to ``after`` if it is ``before``; False if it is something else, for somebody was faster.

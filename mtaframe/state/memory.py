@@ -75,17 +75,20 @@ class Registers:
     def value(self, register: Counter) -> int:
         return self._values.get(register, 0)
 
-    def all(self, name: str) -> Mapping[Counter, int]:
-        return {register: value for register, value in self._values.items() if register.name == name}
+    def all(self, name: str | None = None) -> Mapping[Counter, int]:
+        return {register: value for register, value in self._values.items() if name in (None, register.name)}
 
     async def change(self, register: Counter, before: int, after: int) -> bool:
         if self.value(register) != before:
             return False
-        if after:
-            self._values[register] = after
+        self._set(register, after)
+        return True
+
+    def _set(self, register: Counter, value: int) -> None:
+        if value:
+            self._values[register] = value
         else:
             self._values.pop(register, None)
-        return True
 
 
 class Sequences:

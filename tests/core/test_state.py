@@ -98,6 +98,7 @@ async def test_a_register_is_changed_by_whoever_knows_what_it_is(state):
     assert await state.registers.change(SENT, 0, 2)
     assert not await state.registers.change(SENT, 0, 3)
     assert (state.registers.value(SENT), state.registers.all("sent")) == (2, {SENT: 2})
+    assert state.registers.all() == {SENT: 2}
     assert await state.registers.change(SENT, 2, 0)
     assert state.registers.all("sent") == {}
 
