@@ -13,8 +13,10 @@ PROGRAM = (sys.executable, "-P", "-c", "from mtaframe.cli import main; main()")
 class Mtaframe:
     """``async with Mtaframe(folder, text) as mta:`` writes ``mtaframe.toml`` and runs it until the end.
 
-    ``log`` has all lines that it has logged, once it has ended.
+    ``log`` has all lines that it has logged, once it has ended; it may be started again then.
     """
+
+    program = PROGRAM
 
     def __init__(self, folder: Path, settings: str) -> None:
         self.folder = folder
@@ -45,7 +47,7 @@ class Mtaframe:
     async def start(self) -> None:
         """Start it, and wait until its listeners are open."""
         self._process = await asyncio.create_subprocess_exec(
-            *(*PROGRAM, "run", "--conf", str(self.folder)),
+            *(*self.program, "run", "--conf", str(self.folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
