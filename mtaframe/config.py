@@ -126,6 +126,7 @@ def load(source: Source, plugin_configs: PluginConfigs) -> Configuration:
         accounts_file.add(*consistency.of_accounts(accounts))
     if settings and accounts:
         main.add(*consistency.between(settings, accounts))
+        accounts_file.add(*consistency.accounts_with(settings, accounts))
     listed = _listed(main.data)
     files = [main, accounts_file]
     plugins: dict[str, BaseModel] = {}

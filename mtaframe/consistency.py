@@ -3,6 +3,7 @@
 Findings are places in ``conf/mtaframe.toml`` or ``conf/accounts.toml``; only the check of certificates reads files.
 """
 
+import ipaddress
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -26,6 +27,8 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_tls_files(settings),
         *_grants(settings),
         *_open_doors(settings),
+        *_handoff(settings),
+        *_keepers(settings),
     ]
 
 
@@ -53,6 +56,15 @@ def between(settings: Settings, accounts: AccountsSettings) -> list[Finding]:
         Finding(("listener", i, "account"), f'there is no account "{name}"{guess(name, names)}')
         for i, listener in enumerate(settings.listener)
         if (name := listener.account) is not None and name not in names
+    ]
+
+
+def accounts_with(settings: Settings, accounts: AccountsSettings) -> list[Finding]:
+    """Places in ``conf/accounts.toml`` that do not fit ``conf/mtaframe.toml``."""
+    return [
+        finding
+        for i, account in enumerate(accounts.account)
+        for finding in _keeper(settings, ("account", i, "on_defer"), account.on_defer)
     ]
 
 
@@ -180,6 +192,59 @@ def _open_doors(settings: Settings) -> Iterator[Finding]:
                 yield Finding(("listener", i, "trusted", j), "everybody may relay through this listener", "warning")
         if listener.auth and listener.auth_without_tls and not _is_local(listener):
             yield Finding(("listener", i, "auth_without_tls"), "passwords travel in clear", "warning")
+
+
+def _keepers(settings: Settings) -> Iterator[Finding]:
+    for i, listener in enumerate(settings.listener):
+        place = ("listener", i, "on_defer")
+        yield from _keeper(settings, place, listener.on_defer)
+        host = settings.handoff
+        if listener.on_defer == "handoff" and host is not None and host.reserve >= listener.seconds_of_patience:
+            text = (
+                'the "reserve" of [handoff] takes all of the patience: nothing would be tried before it is handed off'
+            )
+            yield Finding(place, text)
+
+
+def _keeper(settings: Settings, place: Path, on_defer: str | None) -> Iterator[Finding]:
+    """Whether mail that is deferred finds its keeper."""
+    if on_defer == "handoff" and settings.handoff is None:
+        yield Finding(place, "there is no [handoff]: name the smart host that takes what is deferred")
+    if on_defer == "hold" and settings.handoff is None:
+        yield Finding(
+            place, "mail in RAM needs a smart host as its refuge when the server stops: there is no [handoff]"
+        )
+    elif on_defer == "hold":
+        text = "250 is said to mail that is only in RAM: it is lost if the process is killed or the machine fails"
+        yield Finding(place, text, "warning")
+
+
+def _handoff(settings: Settings) -> Iterator[Finding]:
+    """A smart host that is one of our own listeners would hand back to us what we can't deliver."""
+    host = settings.handoff
+    if host is None:
+        return
+    for listener in settings.listener:
+        if any(_leads_to(host.next_hop, host.port, Endpoint(a), settings.hostname) for a in listener.addresses):
+            text = f'this is the listener "{listener.name}" of this server: mail would be handed off in a circle'
+            yield Finding(("handoff", "next_hop"), text)
+
+
+def _leads_to(next_hop: str, port: int, endpoint: Endpoint, hostname: str) -> bool:
+    """Whether a connection to the next hop ends at the endpoint, as far as the configuration tells."""
+    if endpoint.path is not None or next_hop.startswith("/"):
+        return endpoint.path == next_hop
+    if endpoint.port != port:
+        return False
+    listening = ipaddress.ip_address(endpoint.host)
+    if next_hop in (hostname, "localhost"):
+        return next_hop == hostname or listening.is_loopback or listening.is_unspecified
+    try:
+        address = ipaddress.ip_address(next_hop.strip("[]"))
+    except ValueError:
+        return False
+    everywhere = listening.is_unspecified and address.version == listening.version
+    return address == listening or (everywhere and address.is_loopback)
 
 
 def _parents(accounts: AccountsSettings) -> Iterator[Finding]:
