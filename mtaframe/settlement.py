@@ -11,6 +11,8 @@ from mtaframe.reply import Reply, with_id
 
 HELD = Result(Outcome.DELIVERED, Reply(250, "2.0.0", "held in memory, not delivered yet"), "hold")
 """What a client is told of a recipient whose mail stays in this server's RAM, because the operator chose so."""
+HELD_BACK = Reply(451, "4.4.0", "held back, for the message can't go to all of its recipients now")
+"""Of a recipient whose next hop would have taken the message. The reply to all names what held it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ def settlement(results: Sequence[Result], envelope_id: str, given_up: bool = Fal
 def _not_now(results: Sequence[Result], deferred: Sequence[Result]) -> Reply:
     if len(deferred) == len(results) and (reply := _alike(deferred)) is not None:
         return reply
-    text = f"{len(deferred)} of {len(results)} recipients not done yet: {deferred[0].reply.text}"
-    return Reply(451, deferred[0].reply.status or "4.0.0", text)
+    cause = next((r.reply for r in deferred if r.reply != HELD_BACK), HELD_BACK)
+    text = f"{len(deferred)} of {len(results)} recipients not done yet: {cause.text}"
+    return Reply(451, cause.status or "4.0.0", text)
 
 
 def _positive(delivered: Sequence[Result]) -> Reply:

@@ -6,6 +6,7 @@ from enum import Enum
 from mtaframe.delivery import Outcome
 from mtaframe.redaction import Redacted
 from mtaframe.reply import Reply, Stage, for_client, is_our_fault
+from mtaframe.settlement import HELD_BACK
 
 
 class Kind(Enum):
@@ -106,7 +107,7 @@ _REPLIES = {
     Kind.UNREACHABLE: Reply(451, "4.4.1", "no connection to the next hop"),
     Kind.CONGESTED: Reply(451, "4.4.5", "all connections to the next hop are busy"),
     Kind.RESTS: Reply(451, "4.3.2", "the outgoing address rests; try again later"),
-    Kind.HELD_BACK: Reply(451, "4.4.0", "held back, for the message can't go to all of its recipients now"),
+    Kind.HELD_BACK: HELD_BACK,
     Kind.LATE: Reply(451, "4.4.2", "no answer from the next hop in time"),
     Kind.LOST: Reply(451, "4.4.2", "the connection to the next hop was lost"),
     Kind.GARBLED: Reply(451, "4.5.0", "the next hop does not keep to the protocol"),

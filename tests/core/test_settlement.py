@@ -7,7 +7,7 @@ import pytest
 
 from mtaframe.delivery import Outcome, Result
 from mtaframe.reply import Reply
-from mtaframe.settlement import settlement
+from mtaframe.settlement import HELD, HELD_BACK, Settlement, settlement
 
 ID = "0123456789abcdef"
 OK = Result(Outcome.DELIVERED, Reply(250, "2.0.0", "queued as 42"), "smtp")
@@ -40,6 +40,19 @@ def test_each_row(row):
     settled = settlement(results, ID)
     assert settled.reply.line == line
     assert settled.report == report
+
+
+def test_a_reply_to_all_names_what_held_the_message_back():
+    held_back = replace(LATER, reply=HELD_BACK)
+    assert settlement([held_back, LATER], ID).reply.line == "451 4.2.1 2 of 2 recipients not done yet: busy"
+    assert settlement([OK, held_back], ID).reply.status == "4.4.0"
+
+
+def test_what_is_held_in_memory_is_named():
+    everyone = "held in memory, not delivered yet"
+    assert settlement([HELD, HELD], ID).reply.line == f"250 2.0.0 {everyone} [{ID}]"
+    assert settlement([OK, HELD, OK], ID).reply.line == f"250 2.0.0 1 of 3 recipients {everyone} [{ID}]"
+    assert settlement([NO, HELD], ID) == Settlement(settlement([HELD], ID).reply, (0,))
 
 
 GIVEN_UP = {
