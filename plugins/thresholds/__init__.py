@@ -4,6 +4,7 @@ The law: what counts is final, has an account and is no report; what this plugin
 anybody.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from mtaframe import (
     AccountStanding,
     CommandError,
+    Counter,
     Defer,
     Delivery,
     Envelope,
@@ -42,7 +44,7 @@ from mtaframe_plugins.thresholds.ladder import (
     Rule,
     reason,
 )
-from mtaframe_plugins.thresholds.limits import Limits
+from mtaframe_plugins.thresholds.limits import Exceeded, Limits
 from mtaframe_plugins.thresholds.settings import LimitSettings, PolicySettings, ThresholdsSettings
 from mtaframe_plugins.thresholds.view import explanation, overview
 
@@ -91,18 +93,30 @@ class Thresholds(Plugin):
         self._rules = tuple(Rule(row, config) for row in config.policy)
         self._limits = Limits(config)
         self._books = Books(mta.state, mta.clock)
-        self._books.follow(self._rules, config.mode)
+        self._books.judge_by(self._rules, config.mode)
+        self._judging: set[asyncio.Task[None]] = set()
+        self._unfollow: Callable[[], None] | None = None
 
     async def start(self) -> None:
         for row in self.config.limit:
             for name in row.accounts:
                 if name not in self.mta.accounts:
                     raise ValueError(f'conf/thresholds.toml: [[limit]]: there is no account "{name}"')
+        self._unfollow = self.mta.state.counters.follow("thresholds.", self._heard)
+
+    async def stop(self) -> None:
+        self._follow_no_more()
 
     def adopt(self, old: "Thresholds") -> None:
         """The books go on; mail that the old instance still has is judged by the new rules."""
+        old._follow_no_more()
         self._books = old._books
-        self._books.follow(self._rules, self.config.mode)
+        self._books.judge_by(self._rules, self.config.mode)
+
+    def _follow_no_more(self) -> None:
+        unfollow, self._unfollow = self._unfollow, None
+        if unfollow is not None:
+            unfollow()
 
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
         return {AccountStanding: self._standing}
@@ -145,26 +159,33 @@ class Thresholds(Plugin):
             return recipients
         book = await self._book(account)
         if wanted[""] and book.standing == SUSPENDED and not self._shadow:
-            cause = f": {book.reason.words}" if book.reason is not None else ""
+            cause = f": {book.cause.words}" if book.cause is not None else ""
             return Reject(f"account suspended{cause}", "5.7.1", 550)
-        step = book.standing if not self._shadow else GOOD
-        for key in keys:
-            await self._books.used(book, key)
-        for key, count in wanted.items():
-            found = self._limits.exceeded(account, key, book.used.get(key, [0, 0]), count, step) if count else None
-            if found is None:
-                continue
-            if self._shadow:
-                self._would_limit(book, key, found.words)
-                continue
-            why = reason(book.rules, book.steps, book.tallies) if found.is_cut else None
-            cause = f"account limited: {why.words_while_limited}: " if why is not None else ""
-            again = f"{found.again(self.mta.clock.now()):%H:%M} UTC"
-            return Defer(f"{cause}{found.words}; try again after {again}", "4.7.1")
-        await self._books.reserve(book, {key: count for key, count in wanted.items() if count})
-        return tuple(
+        refused = await self._taken(book, {key: count for key, count in wanted.items() if count})
+        return refused or tuple(
             one.with_note(NAME, (*_noted(one), *(k for k in keys if k not in _noted(one)))) for one in recipients
         )
+
+    async def _taken(self, book: Book, wanted: Mapping[str, int]) -> Defer | None:
+        """Count so many recipients by stream, all of them or none."""
+        step = GOOD if self._shadow else book.standing
+        taken: dict[str, int] = {}
+        for stream, count in wanted.items():
+            bounds = self._limits.bounds(book.account, stream, step)
+            over = await self._books.take(book, stream, count, *bounds)
+            if over is not None and self._shadow:
+                self._would_limit(book, stream, self._limits.exceeded(book.account, stream, step, over).words)
+                await self._books.take(book, stream, count, None, None)
+            elif over is not None:
+                await self._books.give_back(book, taken)
+                return self._refusal(book, self._limits.exceeded(book.account, stream, step, over))
+            taken[stream] = count
+        return None
+
+    def _refusal(self, book: Book, limit: Exceeded) -> Defer:
+        why = reason(book.rules, book.steps, book.tallies) if limit.is_cut else None
+        cause = f"account limited: {why.words_while_limited}: " if why is not None else ""
+        return Defer(f"{cause}{limit.words}; try again after {limit.again(self.mta.clock.now()):%H:%M} UTC", "4.7.1")
 
     def _would_limit(self, book: Book, stream: str, words: str) -> None:
         if stream not in book.said:
@@ -190,7 +211,7 @@ class Thresholds(Plugin):
             return
         if result.by == NAME or not result.outcome.is_final:
             if noted := _noted(delivery.recipient):
-                await self._books.reserve(await self._book(envelope.account), dict.fromkeys(noted, -1))
+                await self._books.give_back(await self._book(envelope.account), dict.fromkeys(noted, 1))
         elif delivery.reverse_path is not None:
             await self._count(envelope.account, _FINAL[event_type(result)])
 
@@ -220,22 +241,26 @@ class Thresholds(Plugin):
             await self._judge(book)
         return book
 
+    def _heard(self, amounts: Mapping[Counter, int]) -> None:
+        """Judge whom other processes have counted something of."""
+        for account in self._books.heard(amounts):
+            task = asyncio.get_running_loop().create_task(self._judge_again(account))
+            self._judging.add(task)
+            task.add_done_callback(self._judging.discard)
+
+    async def _judge_again(self, account: str) -> None:
+        await self._judge(await self._book(account))
+
     async def _judge(self, book: Book) -> None:
-        steps, tallies = book.steps, book.tallies
-        step = GOOD
-        for index, rule in enumerate(book.rules):
-            steps[index] = asked = rule.step(tallies, steps[index])
-            if asked > step:
-                step = asked
-        if step != book.standing != SUSPENDED:
-            await self._move(book, step, reason(book.rules, steps, tallies))
+        step, why = await book.weigh()
+        if step != book.standing != SUSPENDED and self._books.is_current(book):
+            await self._move(book, step, why)
 
     async def _move(self, book: Book, step: int, why: Finding | None, by: str = "figures") -> None:
-        """The account stands elsewhere from now on: remember it, log it, tell it."""
-        before = book.standing
-        await self._books.stand(book, step)
-        if step == SUSPENDED:
-            book.reason = why
+        """The account stands elsewhere from now on, in all processes; the one that moved it logs and tells it."""
+        before = await book.stand(step, why if step == SUSPENDED else None)
+        if before is None:
+            return
         log.log(
             logging.WARNING if step >= LIMITED else logging.INFO,
             "account %s account=%s before=%s by=%s reason=%s mode=%s",
@@ -277,9 +302,8 @@ class Thresholds(Plugin):
     async def explain(self, account: str) -> Sequence[Mapping[str, Any]]:
         """Every rule and limit of one account: its figure, what is allowed, and what the next step would take."""
         book = await self._known(account)
-        for stream in ("", *sorted(self.mta.accounts[account].streams)):
-            await self._books.used(book, stream)
-        return explanation(book, self._limits)
+        streams = ("", *sorted(self.mta.accounts[account].streams))
+        return explanation(book, self._limits, {stream: await self._books.used(book, stream) for stream in streams})
 
     @command
     async def resume(self, account: str) -> str:

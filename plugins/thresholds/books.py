@@ -1,64 +1,104 @@
-"""What was counted of each account: in the counters of the house, and in RAM what decisions are made by.
+"""What was counted of each account, and where it stands: in the state of the house, shared by all its processes.
 
-The law: the counters hold everything, RAM is a copy. It is read anew when the hour turns and after a reload, and is
-kept up in between, so that a decision asks nobody.
+The law: the state holds everything. Figures have a copy in RAM, read anew when the hour turns, after a reload and
+after a resume, and kept up in between by what is counted here and what other processes tell; standings, and the step
+that each rule asks for, are registers, the same everywhere. So a decision asks nobody.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Literal
 
 from mtaframe import Clock, Counter, State
-from mtaframe_plugins.thresholds.ladder import COUNTED, GOOD, Finding, Rule
+from mtaframe_plugins.thresholds.ladder import COUNTED, GOOD, Finding, Rule, reason
 from mtaframe_plugins.thresholds.settings import HOUR
+from mtaframe_plugins.thresholds.standing import cause_of, packed, step_of
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 Mode = Literal["enforce", "shadow"]
+
+_STANDING = {"enforce": "thresholds.standing", "shadow": "thresholds.shadow"}
+_INDEX = {f"thresholds.{name}": index for index, name in enumerate(COUNTED)}
 
 
 class Book:
-    """One account. ``used`` has the recipients of this hour and this day by stream; "" is the account as a whole."""
+    """One account: its figures by window, and the registers that say where it stands."""
 
     __slots__ = (
+        "_registers",
+        "_standing",
+        "_steps",
         "account",
+        "cleared",
         "counters",
         "edition",
+        "fresh",
         "hour",
         "lock",
-        "reason",
+        "resumes",
         "rules",
         "said",
-        "standing",
-        "steps",
         "tallies",
-        "used",
         "used_counters",
     )
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, state: State) -> None:
         self.account = account
-        self.hour = -1
-        self.edition = -1
-        self.standing = GOOD
+        self.hour = self.edition = self.cleared = -1
         self.rules: Sequence[Rule] = ()
-        self.steps: list[int] = []
-        """What each rule asks for, in their order."""
-        self.reason: Finding | None = None
-        """Why it was suspended."""
         self.tallies: dict[int, list[int]] = {}
-        self.used: dict[str, list[int]] = {}
+        self.fresh: dict[int, list[int]] = {}
+        """The next tallies, while they are read."""
         self.said: set[str] = set()
         """Streams whose limit was logged in this hour, in a shadow run."""
         self.lock = asyncio.Lock()
-        self.counters = tuple(Counter(f"thresholds.{name}", account) for name in COUNTED)
+        self.counters = tuple(Counter(name, account) for name in _INDEX)
         self.used_counters: dict[str, Counter] = {}
+        self.resumes = Counter("thresholds.resumes", account)
+        """The register that counts how often everything began again."""
+        self._registers = state.registers
+        self.judged_by((), "enforce")
+
+    def judged_by(self, rules: Sequence[Rule], mode: Mode) -> None:
+        self.rules = rules
+        self._standing, self._steps = _registers(self.account, rules, mode)
 
     def used_counter(self, stream: str) -> Counter:
         counter = self.used_counters.get(stream)
         if counter is None:
             counter = self.used_counters[stream] = Counter("thresholds.recipients", self.account, stream)
         return counter
+
+    @property
+    def standing(self) -> int:
+        return step_of(self._registers.value(self._standing))
+
+    @property
+    def cause(self) -> Finding | None:
+        """Why it was suspended; None if the operator did it."""
+        return cause_of(self._registers.value(self._standing), self.rules)
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """What each rule asks for, in their order."""
+        return [self._registers.value(register) for register in self._steps]
+
+    async def weigh(self) -> tuple[int, Finding | None]:
+        """The highest step that a rule asks for by the figures of now, and its reason; each one's is remembered."""
+        rules, tallies, steps = self.rules, self.tallies, []
+        for rule, register in zip(rules, self._steps, strict=True):
+            before = self._registers.value(register)
+            steps.append(step := rule.step(tallies, before))
+            if step != before:
+                await self._registers.change(register, before, step)
+        return max(steps, default=GOOD), reason(rules, steps, tallies)
+
+    async def stand(self, step: int, cause: Finding | None) -> int | None:
+        """Let the account stand on this step. Where it stood; None if another process was faster, or it is there."""
+        before = self._registers.value(self._standing)
+        if step_of(before) == step or not await self._registers.change(self._standing, before, packed(step, cause)):
+            return None
+        return step_of(before)
 
 
 class Books:
@@ -72,51 +112,47 @@ class Books:
         self.rules: Sequence[Rule] = ()
         self.mode: Mode = "enforce"
 
-    def follow(self, rules: Sequence[Rule], mode: Mode) -> None:
-        """Judge by these rules from now on."""
+    def judge_by(self, rules: Sequence[Rule], mode: Mode) -> None:
+        """From now on."""
         self.rules, self.mode = rules, mode
         self._edition += 1
 
     def current(self, account: str) -> Book | None:
         """The book, if it needs no reading."""
         book = self._books.get(account)
-        return book if book is not None and self._is_current(book) else None
+        return book if book is not None and self.is_current(book) else None
 
     async def opened(self, account: str) -> Book:
         """The book, read anew if need be; what it says of the account's standing is still to be judged."""
         book = self._books.get(account)
         if book is None:
-            book = self._books[account] = Book(account)
-        if not self._is_current(book):
-            async with book.lock:
-                if not self._is_current(book):
-                    await self._read(book)
+            book = self._books[account] = Book(account, self._state)
+        async with book.lock:
+            while not self.is_current(book):
+                await self._read(book)
         return book
 
-    def _is_current(self, book: Book) -> bool:
-        return book.hour == self._hour() and book.edition == self._edition
+    def is_current(self, book: Book) -> bool:
+        return (
+            book.hour == self._hour()
+            and book.edition == self._edition
+            and book.cleared == self._state.registers.value(book.resumes)
+        )
 
     def _hour(self) -> int:
         return int(self._clock.now().timestamp()) // HOUR
 
     async def _read(self, book: Book) -> None:
-        counters, now, edition, hour = self._state.counters, self._clock.now(), self._edition, self._hour()
-        tallies = {}
-        for hours in {rule.hours for rule in self.rules} or {1}:
-            tallies[hours] = list(await counters.sums(book.counters, now - timedelta(hours=hours)))
-        (standing,) = await counters.sums([self._standing_counter(book)], EVER)
-        if book.edition < 0 or book.standing != standing:
-            book.standing = standing
-            book.steps = [standing] * len(self.rules)
-        elif book.edition != edition:
-            before = dict(zip((rule.name for rule in book.rules), book.steps, strict=True))
-            book.steps = [before.get(rule.name, GOOD) for rule in self.rules]
-        book.rules, book.tallies, book.hour, book.edition = self.rules, tallies, hour, edition
-        book.used.clear()
+        now, hour, cleared = self._clock.now(), self._hour(), self._state.registers.value(book.resumes)
+        rules, mode, edition = self.rules, self.mode, self._edition
+        book.fresh = fresh = {}
+        for hours in {rule.hours for rule in rules} or {1}:
+            sums = await self._state.counters.sums(book.counters, now - timedelta(hours=hours))
+            fresh[hours] = list(sums)
+        book.tallies, book.fresh = fresh, {}
+        book.judged_by(rules, mode)
+        book.hour, book.edition, book.cleared = hour, edition, cleared
         book.said.clear()
-
-    def _standing_counter(self, book: Book) -> Counter:
-        return Counter(f"thresholds.{'standing' if self.mode == 'enforce' else 'shadow'}", book.account)
 
     async def count(self, book: Book, which: Sequence[int]) -> None:
         """One more of each of these."""
@@ -125,35 +161,56 @@ class Books:
                 tally[index] += 1
         await self._state.counters.add({book.counters[index]: 1 for index in which})
 
-    async def stand(self, book: Book, step: int) -> None:
-        """Let the account stand on this step."""
-        change, book.standing = step - book.standing, step
-        await self._state.counters.add({self._standing_counter(book): change})
+    def heard(self, amounts: Mapping[Counter, int]) -> set[str]:
+        """Other processes have counted this; the accounts whose figures are others now."""
+        changed = set()
+        for counter, amount in amounts.items():
+            book, index = self._books.get(counter.account), _INDEX.get(counter.name)
+            if book is not None and index is not None:
+                for tally in (*book.tallies.values(), *book.fresh.values()):
+                    tally[index] += amount
+                changed.add(book.account)
+        return changed
 
-    async def used(self, book: Book, stream: str) -> list[int]:
-        """The recipients of this hour and of this day (UTC)."""
-        used = book.used.get(stream)
-        if used is None:
-            now, counter = self._clock.now(), book.used_counter(stream)
-            midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            counters = self._state.counters
-            (hour,), (day,) = await counters.sums([counter], now), await counters.sums([counter], midnight)
-            used = book.used.setdefault(stream, [max(0, hour), max(0, day)])
-        return used
+    async def used(self, book: Book, stream: str) -> tuple[int, int]:
+        """The recipients of this hour and of this day (UTC), in all processes."""
+        now, counters = self._clock.now(), [book.used_counter(stream)]
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        [hour], [day] = [await self._state.counters.sums(counters, since) for since in (now, midnight)]
+        return max(0, hour), max(0, day)
 
-    async def reserve(self, book: Book, recipients: Mapping[str, int]) -> None:
-        """Count recipients by stream; a negative number gives some back."""
-        for stream, count in recipients.items():
-            used = book.used.get(stream)
-            if used is not None:
-                used[:] = max(0, used[0] + count), max(0, used[1] + count)
-        await self._state.counters.add({book.used_counter(stream): count for stream, count in recipients.items()})
+    async def take(
+        self, book: Book, stream: str, count: int, per_hour: int | None, per_day: int | None
+    ) -> Literal["hour", "day"] | None:
+        """Count so many recipients, unless one of the limits has no room for them: then which one."""
+        counter = book.used_counter(stream)
+        return await self._state.counters.take(counter, count, per_hour=per_hour, per_day=per_day)
+
+    async def give_back(self, book: Book, recipients: Mapping[str, int]) -> None:
+        """Recipients by stream that were counted, and did not go out."""
+        if recipients:
+            await self._state.counters.add({book.used_counter(key): -count for key, count in recipients.items()})
 
     async def clear(self, book: Book) -> None:
-        """Begin again: nothing counted, good standing. Recipients of this hour and day stay."""
-        standing = [Counter(f"thresholds.{name}", book.account) for name in ("standing", "shadow")]
-        await self._state.counters.clear([*book.counters, *standing])
-        for tally in book.tallies.values():
-            tally[:] = [0] * len(tally)
-        book.standing, book.reason = GOOD, None
-        book.steps = [GOOD] * len(book.rules)
+        """Begin again, in all processes: nothing counted, good standing. Recipients of this hour and day stay.
+
+        The standing comes last: whoever sees that it is good reads the figures anew before judging.
+        """
+        await self._state.counters.clear(book.counters)
+        await self._set(book.resumes, self._state.registers.value(book.resumes) + 1)
+        for mode in _STANDING:
+            standing, steps = _registers(book.account, book.rules, mode)
+            for register in (*steps, standing):
+                await self._set(register, GOOD)
+
+    async def _set(self, register: Counter, value: int) -> None:
+        """Whoever else changes it meanwhile."""
+        registers = self._state.registers
+        while (before := registers.value(register)) != value:
+            await registers.change(register, before, value)
+
+
+def _registers(account: str, rules: Sequence[Rule], mode: str) -> tuple[Counter, Sequence[Counter]]:
+    """The account's standing, and the step of each rule. Those of a shadow run are others."""
+    name = _STANDING[mode]
+    return Counter(name, account), [Counter(f"{name}.{rule.key:08x}", account) for rule in rules]

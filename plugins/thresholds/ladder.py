@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
+from zlib import crc32
 
 from mtaframe import Standing
 from mtaframe_plugins.thresholds.settings import HOUR, PolicySettings, ThresholdsSettings
@@ -28,6 +29,7 @@ Mark = tuple[int, int]
 class Finding:
     """One rule and what the figures say of it. ``volume`` 0: the rule is about a count."""
 
+    key: int
     name: str
     count: int
     volume: int
@@ -75,10 +77,24 @@ class Finding:
 class Rule:
     """One rule of the policy, its marks worked out."""
 
-    __slots__ = ("_ease", "_marks", "against", "bound", "hours", "min_events", "min_volume", "more_than", "name", "of")
+    __slots__ = (
+        "_ease",
+        "_marks",
+        "against",
+        "bound",
+        "hours",
+        "key",
+        "min_events",
+        "min_volume",
+        "more_than",
+        "name",
+        "of",
+    )
 
     def __init__(self, row: PolicySettings, settings: ThresholdsSettings) -> None:
         self.name, self.bound = row.name, row.at_most
+        self.key = crc32("\0".join((row.name, row.of, row.against or "")).encode())
+        """What the other processes, and the next start, know it by: 32 bits of what it is about."""
         self.of = COUNTED.index(row.of)
         self.against = COUNTED.index(row.against) if row.against else None
         self.more_than = COUNTED.index(row.more_than) if row.more_than else None
@@ -114,10 +130,13 @@ class Rule:
 
     def finding(self, tallies: Tallies) -> Finding:
         tally = tallies[self.hours]
-        volume = tally[self.against] if self.against is not None else 0
+        return self.found(tally[self.of], tally[self.against] if self.against is not None else 0)
+
+    def found(self, count: int, volume: int) -> Finding:
+        """What is to be said of these figures."""
         top, bottom = self._ease[1]
         ends = (100 if self.against is not None else 1) * top / bottom
-        return Finding(self.name, tally[self.of], volume, self.bound, self.hours, ends)
+        return Finding(self.key, self.name, count, volume, self.bound, self.hours, ends)
 
     def silence(self, tallies: Tallies) -> str | None:
         """Why the rule says nothing yet, or None if it has its say."""

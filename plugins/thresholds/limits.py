@@ -1,8 +1,8 @@
 """How many recipients an account or a stream may have in an hour and in a day. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from mtaframe_plugins.thresholds.ladder import LIMITED
 from mtaframe_plugins.thresholds.settings import LimitSettings, ThresholdsSettings
@@ -53,12 +53,13 @@ class Limits:
             return per_hour
         return self._without if per_hour is None else max(1, int(per_hour * self._share / 100))
 
-    def exceeded(self, account: str, stream: str, used: Sequence[int], count: int, step: int) -> Exceeded | None:
-        """The limit that so many more recipients would pass; the one that keeps them waiting longest."""
-        per_day = self.row(account, stream).per_day
-        if per_day is not None and used[1] + count > per_day:
-            return Exceeded(per_day, True, False)
-        per_hour = self.per_hour(account, stream, step)
-        if per_hour is not None and used[0] + count > per_hour:
-            return Exceeded(per_hour, False, step >= LIMITED and not stream)
-        return None
+    def bounds(self, account: str, stream: str, step: int) -> tuple[int | None, int | None]:
+        """Recipients an hour, and a day."""
+        return self.per_hour(account, stream, step), self.row(account, stream).per_day
+
+    def exceeded(self, account: str, stream: str, step: int, over: Literal["hour", "day"]) -> Exceeded:
+        """The limit that has no room."""
+        per_hour, per_day = self.bounds(account, stream, step)
+        if over == "day":
+            return Exceeded(per_day or 0, True, False)
+        return Exceeded(per_hour or 0, False, step >= LIMITED and not stream)

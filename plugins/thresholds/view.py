@@ -17,18 +17,19 @@ def overview(book: Book) -> Row:
     return {"account": book.account, "standing": STEPS[book.standing].value, "sent": book.tallies[widest][0], **figures}
 
 
-def explanation(book: Book, limits: Limits) -> Sequence[Row]:
-    """Every rule of the policy and every limit that holds for the account."""
+def explanation(book: Book, limits: Limits, used: Mapping[str, tuple[int, int]]) -> Sequence[Row]:
+    """Every rule of the policy and every limit that holds for the account.
+
+    ``used`` has the recipients of this hour and of this day by stream; "" is the account as a whole.
+    """
     rows = [_rule(rule, step, book) for rule, step in zip(book.rules, book.steps, strict=True)]
-    for stream, (hour, day) in book.used.items():
+    for stream, counts in used.items():
         name = f"recipients of {stream}" if stream else "recipients"
-        for words, used, at_most in (
-            ("an hour", hour, limits.per_hour(book.account, stream, book.standing)),
-            ("a day", day, limits.row(book.account, stream).per_day),
-        ):
-            rows.append(_line(f"{name} {words}", str(used), "any number" if at_most is None else str(at_most)))
+        bounds = limits.bounds(book.account, stream, book.standing)
+        for words, count, at_most in zip(("an hour", "a day"), counts, bounds, strict=True):
+            rows.append(_line(f"{name} {words}", str(count), "any number" if at_most is None else str(at_most)))
     if book.standing == SUSPENDED:
-        why = book.reason.words if book.reason is not None else "by the operator, or before the last start"
+        why = book.cause.words if book.cause is not None else "by the operator, or by a rule that is no more"
         rows.insert(0, _line("suspended", why, "", step="suspended", next_step="mtaframe thresholds resume"))
     return rows
 

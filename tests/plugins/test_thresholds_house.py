@@ -160,12 +160,11 @@ async def test_lmtp_refuses_the_single_recipient(mx: ScriptedMx, tmp_path: Path)
         assert (await client.mail("c@example.net")).startswith("250 ")
 
 
-async def test_an_application_is_told_at_the_dot_for_the_whole_message(mx: ScriptedMx, tmp_path: Path) -> None:
+async def test_an_application_is_told_before_the_data_for_the_whole_message(mx: ScriptedMx, tmp_path: Path) -> None:
     async with house(tmp_path, mx, LIMIT, VirtualClock()) as mta, Dialogue(mta.port("app")) as client:
         replies = await client.envelope("a@example.net", "b@example.net", "c@example.net")
         assert replies == ["250 2.1.5 recipient ok"] * 3
-        await client.data()
-        assert await client.reply() == "451 4.7.1 at most 2 recipients an hour; try again after 13:00 UTC"
+        assert await client.say("DATA") == "451 4.7.1 at most 2 recipients an hour; try again after 13:00 UTC"
         assert mx.received == []
 
 

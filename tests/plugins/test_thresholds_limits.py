@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -83,6 +83,10 @@ class SlowCounters(Counters):
         found = await super().sums(counters, since)
         await asyncio.sleep(0)
         return found
+
+    async def take(self, counter: Counter, count: int, **limits: int | None) -> Literal["hour", "day"] | None:
+        await asyncio.sleep(0)
+        return await super().take(counter, count, **limits)
 
 
 async def test_many_at_once_share_one_count_however_slow_the_counters_are() -> None:
