@@ -172,6 +172,8 @@ class Transaction:
 
             if not self._bulkhead.has_room(self._berth, domain, site_of):
                 self._log_refused("bulkheads", NO_ROOM_FOR_SITE)
+                if not self.accepted:
+                    self._leave()
                 return NO_ROOM_FOR_SITE
         self._berth.join(domain)
         return None
@@ -180,6 +182,7 @@ class Transaction:
         """It is open no more: its place is free."""
         if self._berth is not None:
             self._berth.leave()
+            self._berth = None
 
     def _log_refused(self, by: str, reply: Reply) -> None:
         account = self._envelope.account
