@@ -70,6 +70,10 @@ class Accounts(Mapping[str, Account]):
         domain = (message.first("From") or "").rpartition("@")[2].strip("<> \t").lower()
         return self.owner_of(domain) if domain else None
 
+    def of_user(self, user: str) -> Account | None:
+        """The account that this user logs in to, or None."""
+        return self._hashes[user][0] if user in self._hashes else None
+
     async def authenticate(self, user: str, password: str) -> Account | None:
         """The account of these credentials, or None. Half of the cores at most prove passwords at once."""
         account, expected = self._hashes.get(user, (None, self._stand_in))

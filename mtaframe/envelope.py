@@ -14,12 +14,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Origin(Redacted):
+    """Whom a client has the mail from, as it told by XFORWARD; what it left out is empty.
+
+    ``client`` is an IP address. It informs, no more: nobody is trusted for it.
+    """
+
+    client: str = ""
+    name: str = ""
+    ehlo: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Session(Redacted):
     """One connection.
 
     ``client`` is the IP address, or empty on a Unix socket. ``protocol`` is the name for the Received field
     (RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP …), or DSN for our own reports. ``tls`` is the TLS version
     or None. ``account`` is set by AUTH. ``trusted``: the client's address is in the listener's ``trusted`` networks.
+    ``origin`` is set where a client that may do so told whom it speaks for.
     """
 
     _shown = ("id", "listener", "protocol", "account")
@@ -32,6 +46,7 @@ class Session(Redacted):
     tls: str | None = None
     account: str | None = None
     trusted: bool = False
+    origin: Origin | None = None
     notes: Notes = NO_NOTES
 
     def with_note(self, key: str, value: Note) -> "Session":
@@ -40,7 +55,7 @@ class Session(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Recipient(Redacted):
-    """One RCPT. ``notify`` and ``original`` are NOTIFY and ORCPT of RFC 3461 (``original`` decoded)."""
+    """One RCPT. ``notify`` and ``original`` are NOTIFY, in upper case, and ORCPT of RFC 3461 (``original`` decoded)."""
 
     address: Address
     notify: frozenset[str] = frozenset()
@@ -56,9 +71,9 @@ class Recipient(Redacted):
 class Envelope(Redacted):
     """One transaction. ``reverse_path`` None is the null one, ``<>``; ``size`` is what MAIL declared, or 0.
 
-    ``body`` is 7BIT or 8BITMIME (RFC 6152); ``ret`` and ``envid`` come from RFC 3461. ``account`` is that of
-    AUTH; else, on trusted listeners, the one that owns the reverse-path's domain, then the From domain; else
-    the listener's.
+    ``body`` is 7BIT or 8BITMIME (RFC 6152); ``ret`` (FULL or HDRS) and ``envid`` come from RFC 3461. ``account``
+    is that of AUTH; else, on trusted listeners, the one that owns the reverse-path's domain, then the From
+    domain; else the listener's.
     """
 
     _shown = ("id", "account", "stream")
@@ -97,7 +112,7 @@ class Envelope(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Mail(Redacted):
-    """One MAIL command, as the door parsed it."""
+    """One MAIL command, as the door parsed it. ``prdr``: each recipient is to be answered alone (PRDR)."""
 
     _shown = ("size", "body")
 
@@ -108,3 +123,4 @@ class Mail(Redacted):
     ret: str | None = None
     envid: str | None = None
     requiretls: bool = False
+    prdr: bool = False

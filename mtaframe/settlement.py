@@ -38,6 +38,17 @@ def settlement(results: Sequence[Result], envelope_id: str, given_up: bool = Fal
     return Settlement(_alike(failed) or Reply(554, "5.0.0", "failed for all recipients, for different reasons"))
 
 
+def overall(results: Sequence[Result], envelope_id: str) -> Reply:
+    """The reply that ends those to each recipient (PRDR): a refusal that all share, else 250: each reply holds.
+
+    Exim makes a refusal here the outcome of everybody.
+    """
+    shared = _alike(results)
+    if shared is not None and not shared.is_positive:
+        return shared
+    return with_id(Reply(250, "2.0.0", "each recipient has its reply"), envelope_id)
+
+
 def _not_now(results: Sequence[Result], deferred: Sequence[Result]) -> Reply:
     if len(deferred) == len(results) and (reply := _alike(deferred)) is not None:
         return reply

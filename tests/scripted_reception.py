@@ -49,16 +49,20 @@ class ScriptedReception:
             return answer
         return replace(session, account=user) if password == "secret" else Reply(535, "5.7.8", "wrong")
 
+    async def account_of(self, user: str) -> str | None:
+        return "shop" if user == "shop" else None
+
     async def begin(self, session: Session, listener: ListenerSettings, mail: Mail) -> "ScriptedTransaction | Reply":
         self.sessions.append(session)
         self.mails.append(mail)
         words = [f"MAIL {_shown(mail.reverse_path)} {mail.body}"]
         words += [f"SIZE={mail.size}"] * (mail.size > 0) + ["SMTPUTF8"] * mail.smtputf8
+        words += [f"RET={mail.ret}"] * (mail.ret is not None) + [f"ENVID={mail.envid}"] * (mail.envid is not None)
         self.record.append(" ".join(words))
         answer = await self.said(self.mail_answer, session)
         if isinstance(answer, Reply):
             return answer
-        self.transactions.append(ScriptedTransaction(self, listener.kind == "lmtp"))
+        self.transactions.append(ScriptedTransaction(self, listener.kind == "lmtp", mail.prdr))
         return self.transactions[-1]
 
     async def said(self, answer: Answer | None, otherwise: Any) -> Any:
@@ -71,9 +75,10 @@ class ScriptedReception:
 
 
 class ScriptedTransaction:
-    def __init__(self, reception: ScriptedReception, is_lmtp: bool) -> None:
+    def __init__(self, reception: ScriptedReception, is_lmtp: bool, is_prdr: bool) -> None:
         self.reception = reception
         self.is_lmtp = is_lmtp
+        self.is_prdr = is_prdr
         self.accepted = 0
         self.refusal: Reply | None = None
         self.settled: list[str] = []
@@ -81,7 +86,10 @@ class ScriptedTransaction:
 
     async def add(self, recipient: Recipient) -> Reply:
         name = recipient.address.mailbox
-        self.reception.record.append(f"RCPT <{name}>")
+        words = [f"RCPT <{name}>"]
+        words += [f"NOTIFY={','.join(sorted(recipient.notify))}"] * bool(recipient.notify)
+        words += [f"ORCPT={recipient.original}"] * (recipient.original is not None)
+        self.reception.record.append(" ".join(words))
         reply: Reply = await self.reception.said(self.reception.rcpt_answers.get(name), Reply(250, "2.1.5", "ok"))
         self.accepted += reply.is_positive
         return reply
@@ -93,7 +101,7 @@ class ScriptedTransaction:
         reception.record.append(f"DATA {shown if len(shown) < 200 else len(octets)}")
         reception.completing.set()
         try:
-            for _ in range(self.accepted if self.is_lmtp else 1):
+            for _ in range(self.accepted * (self.is_lmtp or self.is_prdr) + (not self.is_lmtp)):
                 answer = reception.dot_answers.pop(0) if reception.dot_answers else None
                 if answer == NOTHING:
                     return

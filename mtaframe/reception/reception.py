@@ -84,6 +84,11 @@ class Reception:
             return BAD_CREDENTIALS
         return replace(session, account=account.name)
 
+    async def account_of(self, user: str) -> str | None:
+        """The account that a user of this name logs in to, for who has proved elsewhere to be that user."""
+        account = self._current().accounts.of_user(user)
+        return account.name if account is not None else None
+
     async def begin(self, session: Session, listener: ListenerSettings, mail: Mail) -> Transaction | Reply:
         """A transaction in the current generation, or why not now."""
         bulkhead = self.bulkheads.of(listener.name, listener.max_transactions)
@@ -103,7 +108,7 @@ class Reception:
             envid=mail.envid,
             requiretls=mail.requiretls,
         )
-        return Transaction(self, lease, listener, envelope, bulkhead)
+        return Transaction(self, lease, listener, envelope, bulkhead, mail.prdr)
 
     async def submit(
         self, lease: Lease, session: Session, envelope: Envelope, message: Message, deadline: float | None = None

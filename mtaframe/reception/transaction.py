@@ -19,7 +19,7 @@ from mtaframe.reception.passage import LOOP, is_loop, processed, traced
 from mtaframe.reception.report import Report
 from mtaframe.reply import Reply, with_id
 from mtaframe.settings import ListenerSettings, OnDefer
-from mtaframe.settlement import settlement
+from mtaframe.settlement import overall, settlement
 from mtaframe.submission import mended
 from mtaframe.trace import has_passed
 from mtaframe.verdict import Defer, Reject
@@ -54,12 +54,14 @@ class Transaction:
         listener: ListenerSettings,
         envelope: Envelope,
         bulkhead: Bulkhead,
+        is_prdr: bool = False,
     ) -> None:
         self._reception = reception
         self._lease = lease
         self._listener = listener
         self._envelope = envelope
         self._bulkhead = bulkhead
+        self._is_prdr = is_prdr
         self._berth: Berth | None = None
         self._outcomes: Outcomes | None = None
         self._keeping: OnDefer = "upstream"
@@ -106,7 +108,7 @@ class Transaction:
         return RECIPIENT_OK
 
     async def complete(self, octets: bytes) -> AsyncIterator[Reply]:
-        """The replies after the final dot, in order: one per recipient for LMTP, else one for all.
+        """The replies after the final dot: for LMTP and PRDR one per recipient, in order; then one, but for LMTP.
 
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
@@ -114,19 +116,22 @@ class Transaction:
         refused = HEADER_TOO_BIG if message.is_excessive else self.refusal
         if refused is not None:
             self._leave()
-            for _ in range(self.accepted if self._is_lmtp else 1):
+            for _ in range(self.accepted * self._is_per_recipient + (not self._is_lmtp)):
                 yield refused
             return
         deadline = self._reception.clock.monotonic() + self._listener.seconds_of_patience
         try:
             outcomes = await self._deliver(message, deadline)
-            if self._is_lmtp:
-                for place in range(self.accepted):
-                    result = await self._result(outcomes, place, deadline)
+            results: list[Result] = []
+            for place in range(self.accepted):
+                result = await self._result(outcomes, place, deadline)
+                results.append(result)
+                if self._is_per_recipient:
                     await outcomes.told(place, result)
                     yield with_id(result.reply, self.id) if result.reply.is_positive else result.reply
-            else:
-                results = [await self._result(outcomes, place, deadline) for place in range(self.accepted)]
+            if self._is_prdr:
+                yield overall(results, self.id)
+            elif not self._is_lmtp:
                 yield await self._one_reply(outcomes, message, results, deadline)
         finally:
             self._leave()
@@ -146,6 +151,10 @@ class Transaction:
     @property
     def _is_lmtp(self) -> bool:
         return self._listener.kind == "lmtp"
+
+    @property
+    def _is_per_recipient(self) -> bool:
+        return self._is_lmtp or self._is_prdr
 
     @property
     def _is_known(self) -> bool:
@@ -214,7 +223,7 @@ class Transaction:
             outcomes.ended(self._open_places, results)
             return outcomes
         self._copy = prepared
-        barrier = 0.0 if outcomes.is_repeat else self._listener.seconds_of_barrier
+        barrier = 0.0 if outcomes.is_repeat or self._is_prdr else self._listener.seconds_of_barrier
         outcomes.begun(self._open_places, reception.start(self._lease, *prepared, deadline, self._keeping, barrier))
         return outcomes
 

@@ -5,61 +5,42 @@ proven, because the client went on, or unproven, exactly once.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mtaframe.envelope import Session
+from mtaframe.envelope import Mail
 from mtaframe.message import has_bare_line_end
 from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import replies
-from mtaframe.smtp_server.authentication import NOT_AUTHENTICATED, credentials
-from mtaframe.smtp_server.commands import (
-    LINE_TOO_LONG,
-    LONGEST_LINE,
-    TOO_BIG,
-    is_ehlo_name,
-    parse_line,
-    parse_mail,
-    parse_rcpt,
-)
-from mtaframe.smtp_server.wire import Ended, Wire, log
+from mtaframe.smtp_server.commands import LINE_TOO_LONG, TOO_BIG, parse_line, parse_mail, parse_rcpt
+from mtaframe.smtp_server.forwarding import origin
+from mtaframe.smtp_server.introduction import Introduction
+from mtaframe.smtp_server.wire import Ended
 
 if TYPE_CHECKING:
     from mtaframe.smtp_server.server import SmtpServer
 
-_MOST_ERRORS = 20
-_MOST_AUTH_FAILURES = 3
 _PROOF_TIME = 5.0
 """Seconds that a client gets to prove that it has read its reply, when we are about to end the session."""
 
 Do = Callable[["Conversation", str], Awaitable[None]]
 
 
-class Conversation(Wire):
+class Conversation(Introduction):
     """A session from the banner to its end."""
 
-    longest_line = LONGEST_LINE
-
-    def __init__(self, server: "SmtpServer", loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._server = server
-        self._is_lmtp = server.settings.kind == "lmtp"
-        self._timeout_duration = server.settings.idle_timeout
+    def __init__(self, server: "SmtpServer", loop: asyncio.AbstractEventLoop, proxied: str | None = None) -> None:
+        super().__init__(server, loop, proxied)
         self._table = _LMTP_COMMANDS if self._is_lmtp else _SMTP_COMMANDS
-        self._client = server.session_for(os.urandom(8).hex(), None)
-        self._is_extended = False
         self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
-        self._transaction: Transaction | None = None
+        self._begun = Mail(None)  # the MAIL that it began with
+        self._domain: str | None = None
         self._unproven: list[Transaction] = []
-        self._errors = 0
-        self._auth_failures = 0
         self._is_completing = False
         self._has_quit = False
-        self._is_over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,25 +66,6 @@ class Conversation(Wire):
         finally:
             self._settle(proven=False)
             self._transaction = None  # it keeps a generation alive
-
-    async def _greet(self) -> bool:
-        if self._server.is_full:
-            self.say(replies.FULL)
-            return False
-        self._client = self._server.session_for(self._client.id, self.transport)
-        if not (self._client.client or self._client.trusted):
-            return False  # it is gone already, and whoever asks for its address would take it for a Unix socket
-        try:
-            answer = await self._server.reception.connect(self._client)
-        except Exception as error:
-            self._tell(error)
-            answer = replies.CANT_GREET
-        if isinstance(answer, Reply):
-            self.say(answer)
-            return False
-        self._client = answer
-        self.say_text(f"220 {self._server.hostname} {'LMTP' if self._is_lmtp else 'ESMTP'} mtaframe")
-        return True
 
     async def _obey(self, line: bytes | None) -> None:
         if not self._line_was_early:
@@ -136,101 +98,6 @@ class Conversation(Wire):
         if not self._unproven or self.loop.time() - self._waits_since > _PROOF_TIME:
             self.dismiss(replies.STOPPING)
 
-    # greeting
-
-    async def _ehlo(self, name: str) -> None:
-        if not self._is_called(name):
-            return
-        self._is_extended = True
-        self._identify(ehlo=name)
-        settings = self._server.settings
-        starttls = settings.tls == "starttls" and not self.is_secured
-        self.say_text(replies.ehlo(self._server.hostname, settings.max_size, starttls, self._offers_auth))
-
-    async def _helo(self, name: str) -> None:
-        if self._is_called(name):
-            self._is_extended = False
-            self._identify(ehlo=name)
-            self.say_text(f"250 {self._server.hostname}")
-
-    def _is_called(self, name: str) -> bool:
-        """Whether the client has a name that we can repeat; a transaction under way ends (RFC 5321 §4.1.4)."""
-        if not is_ehlo_name(name):
-            self._complain(replies.BAD_EHLO_NAME)
-            return False
-        self._transaction = None
-        return True
-
-    def _identify(self, ehlo: str, **changes: str | None) -> None:
-        """The session with what is known now, and its protocol by RFC 3848."""
-        session: Session = replace(self._client, ehlo=ehlo, **changes)  # type: ignore[arg-type]
-        kind = "LMTP" if self._is_lmtp else "ESMTP" if self._is_extended else "SMTP"
-        if kind != "SMTP":
-            kind += ("S" if self.is_secured else "") + ("A" if session.account else "")
-        self._client = replace(session, protocol=kind)
-
-    async def _starttls(self, argument: str) -> None:
-        certificates = self._server.certificates
-        if argument:
-            self._complain(replies.NO_ARGUMENT)
-        elif self.is_secured or self._transaction is not None:
-            self._complain(replies.STARTTLS_OUT_OF_PLACE)
-        elif certificates is None or self._server.settings.tls != "starttls":
-            self._complain(replies.NO_STARTTLS)
-        elif self.input:
-            # whatever came with STARTTLS would count as said under TLS: an attack, or a broken client
-            self._end(replies.INJECTED)
-        else:
-            self.say(Reply(220, "2.0.0", "go ahead"))
-            await self._secure(certificates)
-            self._is_extended = False
-            assert self.transport is not None
-            version = self.transport.get_extra_info("ssl_object").version()
-            self._identify(ehlo="", tls=version, account=None)
-
-    # AUTH
-
-    @property
-    def _offers_auth(self) -> bool:
-        settings = self._server.settings
-        return settings.auth and (self.is_secured or settings.auth_without_tls)
-
-    async def _auth(self, argument: str) -> None:
-        if not self._is_extended or self._client.account or self._transaction is not None:
-            self._complain(replies.AUTH_OUT_OF_PLACE)
-        elif not self._server.settings.auth:
-            self._complain(replies.NO_AUTH)
-        elif not self._offers_auth:
-            self._complain(replies.AUTH_NEEDS_TLS)
-        else:
-            said = await credentials(argument, self._ask)
-            if isinstance(said, Reply) and said is not NOT_AUTHENTICATED:
-                self._complain(said)
-                return
-            refusal = await self._authenticated(said)
-            if refusal is None:
-                self.say(Reply(235, "2.7.0", "authenticated"))
-                return
-            self.say(refusal)
-            self._auth_failures += refusal.is_permanent
-            if self._auth_failures >= _MOST_AUTH_FAILURES:
-                self._end(replies.TOO_MANY_FAILURES)
-
-    async def _ask(self, text: str) -> bytes | None:
-        self.say_text(f"334 {text}")
-        return await self._line()
-
-    async def _authenticated(self, said: tuple[str, str] | Reply) -> Reply | None:
-        """The refusal; None if the session has its account now."""
-        if isinstance(said, Reply):
-            return said
-        answer = await self._server.reception.authenticate(self._client, *said)
-        if isinstance(answer, Reply):
-            return answer
-        self._client = answer
-        self._identify(ehlo=answer.ehlo)
-        return None
-
     # a transaction
 
     async def _mail(self, argument: str) -> None:
@@ -241,28 +108,40 @@ class Conversation(Wire):
             self._complain(replies.UNDER_WAY)
             return
         settings = self._server.settings
-        mail = parse_mail(argument, extended=self._is_extended, auth=self._offers_auth, max_size=settings.max_size)
+        known = self._offer.mail_parameters if self._is_extended else ()
+        mail = parse_mail(argument, known, settings.max_size)
         if isinstance(mail, Reply):
             self._complain(mail)
             return
-        answer = await self._server.reception.begin(self._client, settings, mail)
+        session = replace(self._client, origin=origin(self._forwarded)) if self._forwarded else self._client
+        answer = await self._server.reception.begin(session, settings, mail)
         if isinstance(answer, Reply):
             self.say(answer)
             return
-        self._transaction, self._terms, self._smtputf8 = answer, settings, mail.smtputf8
+        self._transaction, self._terms, self._begun, self._domain = answer, settings, mail, None
         self.say(Reply(250, "2.1.0", "ok"))
 
     async def _rcpt(self, argument: str) -> None:
         if self._transaction is None:
             self._complain(replies.MAIL_FIRST)
             return
-        recipient = parse_rcpt(argument, smtputf8=self._smtputf8)
+        known = self._offer.rcpt_parameters if self._is_extended else ()
+        recipient = parse_rcpt(argument, known, smtputf8=self._begun.smtputf8)
         if isinstance(recipient, Reply):
             self._complain(recipient)
         elif self._transaction.accepted >= self._terms.max_recipients:
             self.say(replies.TOO_MANY_RECIPIENTS)
+        elif self._is_second_domain(recipient.address.domain):
+            self.say(replies.ONE_DOMAIN)
         else:
-            self.say(await self._transaction.add(recipient))
+            answer = await self._transaction.add(recipient)
+            if answer.is_positive:
+                self._domain = recipient.address.domain
+            self.say(answer)
+
+    def _is_second_domain(self, domain: str) -> bool:
+        """Two domains are two sites with two outcomes, and one reply can't tell them; PRDR can."""
+        return self._terms.kind == "mta" and not self._begun.prdr and self._domain not in (None, domain)
 
     async def _take_data(self, argument: str) -> None:
         if argument:
@@ -273,18 +152,21 @@ class Conversation(Wire):
             self._complain(replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT)
             return
         if transaction.refusal is not None:
-            self._transaction = None
+            self._forget()
             return self.say(transaction.refusal)
         self.say_text("354 end with CR LF . CR LF")
         octets = await self._data(self._terms.max_size)
-        self._transaction = None
-        expected = transaction.accepted if self._is_lmtp else 1
+        self._forget()
+        refusals = transaction.accepted if self._is_lmtp else 1
         if octets is None:
-            self._say_to_all(TOO_BIG, expected)
+            self._say_to_all(TOO_BIG, refusals)
         elif b"\0" in octets or has_bare_line_end(octets):
-            self._say_to_all(replies.BAD_CHARACTERS, expected)
+            self._say_to_all(replies.BAD_CHARACTERS, refusals)
+        elif self._begun.prdr:
+            self.say_text("353 each recipient has a reply, then all")
+            await self._complete(transaction, octets, transaction.accepted + 1)
         else:
-            await self._complete(transaction, octets, expected)
+            await self._complete(transaction, octets, refusals)
 
     async def _complete(self, transaction: Transaction, octets: bytes, expected: int) -> None:
         """Each reply is written as it comes; those that reception fails to give are "try again"."""
@@ -333,7 +215,7 @@ class Conversation(Wire):
         if argument:
             self._complain(replies.NO_ARGUMENT)
             return
-        self._transaction = None
+        self._forget()
         self.say(Reply(250, "2.0.0", "ok"))
 
     async def _noop(self, argument: str) -> None:
@@ -346,7 +228,7 @@ class Conversation(Wire):
         self._complain(Reply(502, "5.5.1", "no lists are kept here"))
 
     async def _help(self, argument: str) -> None:
-        self.say(Reply(214, "2.0.0", " ".join(self._table)))
+        self.say(Reply(214, "2.0.0", " ".join(verb for verb in self._table if verb not in _FROM_SERVERS)))
 
     async def _quit(self, argument: str) -> None:
         if argument:
@@ -367,21 +249,12 @@ class Conversation(Wire):
         except OSError:
             return  # the client has gone already, or takes too long (TimeoutError)
 
-    def _complain(self, reply: Reply) -> None:
-        """The client did what it should not have done."""
-        self.say(reply)
-        self._errors += 1
-        if self._errors >= _MOST_ERRORS:
-            self._end(replies.TOO_MANY_ERRORS)
 
-    def _end(self, reply: Reply) -> None:
-        self.say(reply)
-        self._is_over = True
-
-    def _tell(self, error: Exception) -> None:
-        log.error("internal_error session=%s listener=%s", self._client.id, self._client.listener, exc_info=error)
-
-
+_FROM_SERVERS: Mapping[str, Do] = {
+    "XCLIENT": Conversation._xclient,
+    "XFORWARD": Conversation._xforward,
+    "PROXY": Conversation._proxy,
+}
 _COMMANDS: Mapping[str, Do] = {
     "MAIL": Conversation._mail,
     "RCPT": Conversation._rcpt,
@@ -394,6 +267,7 @@ _COMMANDS: Mapping[str, Do] = {
     "HELP": Conversation._help,
     "AUTH": Conversation._auth,
     "STARTTLS": Conversation._starttls,
+    **_FROM_SERVERS,
 }
 _SMTP_COMMANDS: Mapping[str, Do] = {"EHLO": Conversation._ehlo, "HELO": Conversation._helo, **_COMMANDS}
 _LMTP_COMMANDS: Mapping[str, Do] = {"LHLO": Conversation._ehlo, **_COMMANDS}

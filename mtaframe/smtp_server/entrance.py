@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from mtaframe.turn import MOMENT, Turn
 
@@ -12,14 +13,17 @@ log = logging.getLogger("mtaframe.smtp_server")
 _WITHOUT_MEANS = 1.0
 """Seconds of rest when the process has no file descriptor left."""
 
+Receive = Callable[[socket.socket], Awaitable[asyncio.BaseProtocol | None]]
+"""Makes what speaks with a client; None if nobody will."""
+
 
 class Entrance:
-    """Open from the start until ``close``; the socket is its own. ``protocol`` makes what speaks with a client."""
+    """Open from the start until ``close``; the socket is its own."""
 
-    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol], turn: Turn) -> None:
+    def __init__(self, listening: socket.socket, receive: Receive, turn: Turn) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
-        self._protocol = protocol
+        self._receive = receive
         self._turn = turn
         self._pause: asyncio.TimerHandle | None = None
         self._entering: set[asyncio.Task[None]] = set()
@@ -34,6 +38,11 @@ class Entrance:
             self._pause.cancel()
         self._loop.remove_reader(self._listening)
         self._listening.close()
+
+    def turn_away(self) -> None:
+        """Nobody is on the way in any more, either."""
+        for task in self._entering:
+            task.cancel()
 
     def _knocked(self) -> None:
         if self._turn.must_wait():
@@ -65,7 +74,17 @@ class Entrance:
         task.add_done_callback(self._entering.discard)
 
     async def _enter(self, client: socket.socket) -> None:
+        has_entered = False
         try:
-            await self._loop.connect_accepted_socket(self._protocol, client)
+            if protocol := await self._receive(client):
+                await self._loop.connect_accepted_socket(partial(_same, protocol), client)
+                has_entered = True
         except OSError:
-            client.close()
+            pass  # it has gone
+        finally:
+            if not has_entered:
+                client.close()
+
+
+def _same(protocol: asyncio.BaseProtocol) -> asyncio.BaseProtocol:
+    return protocol

@@ -22,10 +22,7 @@ TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failures")
 UNDER_WAY = Reply(503, "5.5.1", "a transaction is under way")
 MAIL_FIRST = Reply(503, "5.5.1", "MAIL comes first")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients")
-
-
-def ehlo(hostname: str, max_size: int, starttls: bool, auth: bool) -> str:
-    """The answer to EHLO and LHLO: our name and what we do, nothing that we don't."""
-    lines = [hostname, f"SIZE {max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-    lines += ["STARTTLS"] * starttls + ["AUTH PLAIN LOGIN"] * auth + ["ENHANCEDSTATUSCODES"]
-    return "\r\n".join(f"250-{line}" for line in lines[:-1]) + f"\r\n250 {lines[-1]}"
+ONE_DOMAIN = Reply(452, "4.5.3", "recipients of one domain at a time")
+NOT_PROXIED = Reply(421, "4.7.0", "you are not known as a proxy")
+NO_FORWARDING = Reply(550, "5.7.0", "you may not speak for others")
+BAD_ATTRIBUTE = Reply(501, "5.5.4", "an attribute is not known, or its value is not valid")

@@ -5,19 +5,22 @@ import ipaddress
 import logging
 import socket
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from weakref import WeakSet
 
 from mtaframe.envelope import Session
 from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
-from mtaframe.settings import ListenerSettings
+from mtaframe.settings import ListenerSettings, Network
 from mtaframe.smtp_server.certificates import Certificates
 from mtaframe.smtp_server.conversation import Conversation
 from mtaframe.smtp_server.entrance import Entrance
+from mtaframe.smtp_server.proxy import ProxyError, introduced
 from mtaframe.sockets import address_of, closed, opened
 from mtaframe.turn import Turn
+
+log = logging.getLogger("mtaframe.smtp_server")
 
 _LOOK_AGAIN = 0.1
 """Seconds between two looks at who is left, while the listener stops."""
@@ -107,6 +110,8 @@ class SmtpServer:
     async def close(self) -> None:
         """Ends everything now; transactions that are waiting for their result are cancelled."""
         self.stop_listening()
+        for entrance in self._entrances:
+            entrance.turn_away()
         for connection in tuple(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -135,14 +140,16 @@ class SmtpServer:
             if not self._connections:
                 self._nobody.set()
 
-    def session_for(self, session_id: str, transport: asyncio.BaseTransport | None) -> Session:
-        """What is known of a client before it has said a word.
+    def session_for(
+        self, session_id: str, transport: asyncio.BaseTransport | None, proxied: str | None = None
+    ) -> Session:
+        """What is known of a client before it has said a word. ``proxied``: its address, as a proxy told it.
 
         A client that was reset before it was accepted may have no address any more: it is a stranger.
         """
         client, encrypted, is_local = "", None, False
         if transport is not None:
-            client, encrypted = _client(transport), transport.get_extra_info("ssl_object")
+            client, encrypted = proxied or _client(transport), transport.get_extra_info("ssl_object")
             is_local = transport.get_extra_info("socket").family == socket.AF_UNIX
         return Session(
             id=session_id,
@@ -150,14 +157,16 @@ class SmtpServer:
             listener=self.settings.name,
             protocol="LMTP" if self.settings.kind == "lmtp" else "SMTP",
             tls=encrypted.version() if encrypted else None,
-            trusted=is_local or self._trusts(client),
+            trusted=is_local or self.trusts(client),
         )
 
-    def _trusts(self, client: str) -> bool:
-        if not client:
-            return False
-        address = ipaddress.ip_address(client)
-        return any(address in network for network in self.settings.trusted)
+    def trusts(self, client: str) -> bool:
+        """Whether this address may relay without AUTH."""
+        return _is_in(client, self.settings.trusted)
+
+    def believes(self, client: str) -> bool:
+        """Whether this address may tell by XCLIENT and XFORWARD whom it speaks for."""
+        return _is_in(client, self.settings.forward_from)
 
     def _certificates_of(self, listener: ListenerSettings) -> Certificates | None:
         if listener.tls == "off" or listener.certificate is None or listener.key is None:
@@ -175,8 +184,13 @@ class SmtpServer:
         self._opened.clear()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        def protocol() -> asyncio.BaseProtocol:
-            conversation = Conversation(self, loop)
+        async def receive(client: socket.socket) -> asyncio.BaseProtocol | None:
+            try:
+                proxied = await self._proxied(client)
+            except ProxyError as error:
+                log.warning("proxy not believed listener=%s reason=%s", self.settings.name, error)
+                return None
+            conversation = Conversation(self, loop, proxied)
             if self.settings.tls != "implicit" or self.certificates is None:
                 return conversation
             # the context of this very moment, which create_server(ssl=…) could not give
@@ -185,14 +199,33 @@ class SmtpServer:
             self._handshakes.add(handshake)
             return handshake
 
-        self._entrances.append(Entrance(listening, protocol, self._turn))
+        self._entrances.append(Entrance(listening, receive, self._turn))
         self._addresses.append(address_of(listening))
+
+    async def _proxied(self, client: socket.socket) -> str | None:
+        """The client whom a proxy passes on to us; None where none does. ProxyError."""
+        if not self.settings.proxy_from or client.family == socket.AF_UNIX:
+            return None
+        if not _is_in(_ip(client.getpeername()[0]), self.settings.proxy_from):
+            return None
+        told = await introduced(client)
+        return told and _ip(told)
 
 
 def _client(transport: asyncio.BaseTransport) -> str:
-    """The client's IP address; an IPv4 one in IPv6 clothes is shown as what it is. Empty on a Unix socket."""
+    """The client's IP address; empty on a Unix socket."""
     name = transport.get_extra_info("peername")
-    if not isinstance(name, tuple):
-        return ""
-    address = ipaddress.ip_address(name[0].partition("%")[0])
+    return _ip(name[0]) if isinstance(name, tuple) else ""
+
+
+def _ip(text: str) -> str:
+    """An address without its zone; an IPv4 one in IPv6 clothes is shown as what it is."""
+    address = ipaddress.ip_address(text.partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _is_in(client: str, networks: Sequence[Network]) -> bool:
+    if not client:
+        return False
+    address = ipaddress.ip_address(client)
+    return any(address in network for network in networks)

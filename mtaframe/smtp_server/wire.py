@@ -25,6 +25,8 @@ END_OF_DATA = b"\r\n.\r\n"
 
 _HELD_INPUT = 65_536
 """Octets that wait for a busy server before the client is made to wait."""
+_LEAST_RATE = 1000
+"""Octets of a message for which its client gets another second, once the first idle time is up."""
 _HELD_OUTPUT = 65_536
 _HELD_REPLIES = 500
 
@@ -74,6 +76,8 @@ class Wire(SMTP):
         self._overflowed = False
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
+        self._data_since = 0.0
+        self._arrived = 0
         self._is_held = False
         self._has_ended = False
         self._output: list[bytes] = []
@@ -101,7 +105,8 @@ class Wire(SMTP):
             if self._search():
                 self._wake()
             elif self._wanted is END_OF_DATA:
-                self._waits_since = self.loop.time()
+                self._arrived += len(data)
+                self._waits_since = min(self.loop.time(), self._data_since + self._arrived / _LEAST_RATE)
         elif len(self.input) > _HELD_INPUT and not self._is_held and self.transport is not None:
             self._is_held = True
             self.transport.pause_reading()
@@ -228,6 +233,7 @@ class Wire(SMTP):
 
     async def _data(self, max_size: int) -> bytes | None:
         """The message behind DATA, dots unstuffed; None if it was bigger than ``max_size``."""
+        self._data_since, self._arrived = self.loop.time(), 0
         # with the CR LF of the command, an empty message and a dot in the first line are nothing special
         self.input[:0] = CRLF
         self._early += 2

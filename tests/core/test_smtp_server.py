@@ -23,6 +23,7 @@ from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import SmtpServer
 from mtaframe.smtp_server.commands import Command, parse_line, parse_mail, parse_rcpt
+from mtaframe.smtp_server.offer import Offer
 from mtaframe.testing import VirtualClock, self_signed
 from tests.scripted_reception import FAIL, HANG, NOTHING, ScriptedReception, connected
 
@@ -242,10 +243,28 @@ async def test_a_slow_message_is_not_silence(door: Door) -> None:
     client = await door.client(await door.open(idle_timeout="300ms"))
     await client.up_to_data()
     for _ in range(6):
-        client.send("x")
+        client.send("x" * 500)
         await asyncio.sleep(0.1)
     client.send("\r\n.\r\n")
     assert (await client.reply())[:3] == "250"
+
+
+async def test_a_trickle_of_a_message_ends(door: Door) -> None:
+    """Never silent for the idle timeout, and yet it would keep its connection for ever."""
+    client = await door.client(await door.open(idle_timeout="300ms"))
+    await client.up_to_data()
+    begun = asyncio.get_running_loop().time()
+
+    async def trickle() -> None:
+        while True:
+            client.send("x\r\n")
+            await asyncio.sleep(0.02)
+
+    trickling = asyncio.create_task(trickle())
+    assert await client.reply() == "421 4.4.2 silent for too long"
+    trickling.cancel()
+    assert 0.25 < asyncio.get_running_loop().time() - begun < 1
+    assert door.reception.messages == []
 
 
 async def test_a_trickle_of_a_command_is_silence(door: Door) -> None:
@@ -435,7 +454,11 @@ async def test_lines_may_be_as_long_as_their_command_says(door: Door) -> None:
     await client.reply()
     await client.says("EHLO client")
     assert (await client.says("MAIL FROM:<a@example.org> AUTH=" + "a" * 900))[:3] == "250"
-    assert (await client.says("RSET", "MAIL FROM:<a@example.org> AUTH=" + "a" * 1100))[:9] == "500 5.5.6"
+    assert (await client.says("RSET", "MAIL FROM:<a@example.org> AUTH=" + "a" * 1200))[:9] == "500 5.5.6"
+    long = "N" * 490
+    assert (await client.says("RSET", "MAIL FROM:<>", f"RCPT TO:<b@example.net> ORCPT=rfc822;{long}"))[:3] == "250"
+    assert (await client.says(f"RCPT TO:<b@example.net> ORCPT=rfc822;{long * 3}"))[:9] == "500 5.5.6"
+    await client.says("RSET")
     assert (await client.says("AUTH PLAIN " + "A" * 8000))[:3] == "535"
     assert (await client.says("AUTH PLAIN " + "A" * 20_000))[:9] == "500 5.5.6"
 
@@ -722,6 +745,8 @@ def _host(server: SmtpServer) -> tuple[str, int]:
 
 # command lines
 
+ALL = Offer(10, auth=True, dsn=True, prdr=True)
+
 
 @given(st.binary(max_size=100) | st.text(max_size=60).map(str.encode))
 def test_any_line_is_a_command_or_refused(line: bytes) -> None:
@@ -730,15 +755,15 @@ def test_any_line_is_a_command_or_refused(line: bytes) -> None:
     if isinstance(command, Command):
         text = command.argument
         for parsed in (
-            parse_mail(f"FROM:{text}", extended=True, auth=True, max_size=10),
-            parse_rcpt(f"TO:{text}", smtputf8=True),
+            parse_mail(f"FROM:{text}", ALL.mail_parameters, 10),
+            parse_rcpt(f"TO:{text}", ALL.rcpt_parameters, smtputf8=True),
         ):
             assert not isinstance(parsed, Reply) or parsed.is_permanent
 
 
 def test_a_hostile_path_takes_no_time() -> None:
     for text in ("<" + '"' * 900, "<" + '"\\' * 450, "<@" + "a,@" * 300, "<" + "a" * 900):
-        assert isinstance(parse_rcpt(f"TO:{text}", smtputf8=False), Reply)
+        assert isinstance(parse_rcpt(f"TO:{text}", (), smtputf8=False), Reply)
 
 
 @pytest.mark.parametrize("fault", [FAIL, NOTHING])
