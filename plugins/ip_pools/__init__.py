@@ -1,10 +1,8 @@
 """ip_pools: chooses the address that mail leaves by, from pools of sources. See docs/plugins/ip_pools.md."""
 
 import logging
-import math
 import os
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -14,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from mtaframe import (
     AccountStanding,
     CommandError,
+    Counter,
     Defer,
     Delivery,
     Duration,
@@ -36,7 +35,7 @@ from mtaframe import (
 from mtaframe_plugins.ip_pools.pools import Pools
 from mtaframe_plugins.ip_pools.rehearsal import rehearsed
 from mtaframe_plugins.ip_pools.rendezvous import pair
-from mtaframe_plugins.ip_pools.rests import Rests, is_here
+from mtaframe_plugins.ip_pools.rests import LONGEST, Rests, is_here
 from mtaframe_plugins.ip_pools.rules import sender_domains
 from mtaframe_plugins.ip_pools.settings import IpPoolsSettings
 
@@ -60,8 +59,8 @@ class IpPools(Plugin):
         self._sources = {one.name: Source(one.name, one.address, one.ehlo) for one in config.source}
         self._off = frozenset(one.name for one in config.source if one.rest)
         self._missing: frozenset[str] = frozenset()
-        self._rests = Rests()
-        self._sent: Counter[str] = Counter()
+        self._rests = Rests(self._sources, mta.state, mta.clock)
+        self._delivered = {name: Counter("ip_pools.delivered", source=name) for name in self._sources}
 
     async def start(self) -> None:
         """Look for every address on this host, for a source without one could send nothing."""
@@ -82,9 +81,6 @@ class IpPools(Plugin):
                 if name not in self.mta.accounts:
                     raise ValueError(f'conf/ip_pools.toml: {place}: there is no account "{name}"')
 
-    def adopt(self, old: "IpPools") -> None:
-        self._rests, self._sent = old._rests, old._sent
-
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
         return {RestingSources: self._resting, RestSource: self._rest_asked}
 
@@ -96,16 +92,16 @@ class IpPools(Plugin):
         pool, _ = await self._pool(delivery, route)
         if pool is None:
             return None
-        found = self._pools.source(_pair(delivery), pool, self._unusable())
+        found = self._pools.source(_pair(delivery), pool, self._is_off)
         if found is None:
             return NONE_LEFT
         return replace(route, pool=found[0], source=self._sources[found[1]])
 
     @hookimpl
-    def on_result(self, result: Result) -> None:
+    async def on_result(self, result: Result) -> None:
         source = result.route.source if result.route else None
-        if source is not None and result.outcome is Outcome.DELIVERED and source.name in self._sources:
-            self._sent[source.name] += 1
+        if source is not None and result.outcome is Outcome.DELIVERED and source.name in self._delivered:
+            await self.mta.state.counters.add({self._delivered[source.name]: 1})
 
     def _wants_source(self, route: Route) -> bool:
         if route.source is not None or route.transport not in ("smtp", "lmtp"):
@@ -123,22 +119,21 @@ class IpPools(Plugin):
             return route.pool, "chosen by another plugin"
         return self._pools.chosen(delivery)
 
-    def _unusable(self) -> Collection[str]:
-        left = self._rests.left(self.mta.clock.monotonic())
-        return {*left, *self._off, *self._missing} if left or self._off or self._missing else ()
+    def _is_off(self, name: str) -> bool:
+        return name in self._off or name in self._missing or name in self._rests
 
     async def _resting(self, question: RestingSources) -> frozenset[str]:
-        return frozenset(self._unusable()) & self._sources.keys()
+        return frozenset(name for name in self._sources if self._is_off(name))
 
     async def _rest_asked(self, question: RestSource) -> bool:
-        if question.source not in self._sources or not 0 < question.seconds < math.inf:
+        if question.source not in self._sources or not 0 < question.seconds <= LONGEST:
             return False
-        self._begin_rest(question.source, question.seconds)
+        await self._begin_rest(question.source, question.seconds)
         return True
 
-    def _begin_rest(self, name: str, seconds: float) -> None:
-        """From here on no copy is given to it. What rests for longer already is left alone."""
-        if not self._rests.extend(name, self.mta.clock.monotonic() + seconds):
+    async def _begin_rest(self, name: str, seconds: float) -> None:
+        """When this is done no process gives it a copy. What rests for longer already is left alone."""
+        if not await self._rests.extend(name, seconds):
             return
         log.warning("source rests source=%s seconds=%g", name, seconds)
         self.mta.emit(
@@ -160,33 +155,33 @@ class IpPools(Plugin):
             return "not on this host"
         if name in self._off:
             return "rests by configuration"
-        left = self._rests.left(self.mta.clock.monotonic()).get(name)
-        if left is None:
-            return "at work"
-        until = self.mta.clock.now() + timedelta(seconds=left)
-        return f"rests until {until.isoformat(timespec='seconds')}"
+        until = self._rests.until(name)
+        return "at work" if until is None else f"rests until {until.isoformat()}"
 
     @command
     async def show(self) -> Sequence[Mapping[str, Any]]:
-        """Every source of every pool: its weight, its share of the pool's mail now, and what it has delivered.
+        """Every source of every pool: its weight, its share of the pool's mail now, and what it delivers.
 
-        A source in several pools stands there several times; what it delivered is counted for all of them together,
-        since the server's start.
+        A source in several pools stands there several times; what it delivered in the last 24 hours is counted for all
+        of them together.
         """
-        rows: list[Mapping[str, Any]] = []
-        off = self._unusable()
+        rows: list[dict[str, Any]] = []
         for pool in self.config.pool:
-            at_work = sum(weight for name, weight in pool.sources.items() if name not in off)
+            at_work = sum(weight for name, weight in pool.sources.items() if not self._is_off(name))
             for name, weight in pool.sources.items():
-                share = 0 if name in off else weight / at_work
+                share = 0 if self._is_off(name) else weight / at_work
                 rows.append(self._row(pool.name, name, weight=weight, share=f"{share:.1%}"))
         pooled = {row["source"] for row in rows}
-        return [*rows, *(self._row("", name, weight="", share="") for name in self._sources if name not in pooled)]
+        rows += [self._row("", name, weight="", share="") for name in self._sources if name not in pooled]
+        yesterday = self.mta.clock.now() - timedelta(days=1)
+        counters = [self._delivered[row["source"]] for row in rows]
+        counts = await self.mta.state.counters.sums(counters, yesterday)
+        return [row | {"delivered": count} for row, count in zip(rows, counts, strict=True)]
 
-    def _row(self, pool: str, name: str, **more: Any) -> Mapping[str, Any]:
+    def _row(self, pool: str, name: str, **more: Any) -> dict[str, Any]:
         source = self._sources[name]
         row = {"pool": pool, "source": name, "address": source.address, "ehlo": source.ehlo}
-        return row | more | {"state": self._state(name), "delivered": self._sent[name]}
+        return row | more | {"state": self._state(name)}
 
     @command
     async def explain(
@@ -211,7 +206,7 @@ class IpPools(Plugin):
         pool, reason = await self._pool(delivery, Route())
         if pool is None:
             return {"pool": None, "source": None, "because": "no rule fits, and there is no default_pool"}
-        found = self._pools.source(_pair(delivery), pool, self._unusable())
+        found = self._pools.source(_pair(delivery), pool, self._is_off)
         order = self._pools.order(_pair(delivery), pool)
         return {
             "pool": found[0] if found else None,
@@ -233,11 +228,13 @@ class IpPools(Plugin):
             raise CommandError('a duration is written as "30m", "2h" or "4d"') from None
         if seconds <= 0:
             raise CommandError("a rest lasts longer than nothing; `mtaframe egress resume` ends one")
-        self._begin_rest(self._known(source), seconds)
+        if seconds > LONGEST:
+            raise CommandError('a rest for good stands in conf/ip_pools.toml: "rest = true"')
+        await self._begin_rest(self._known(source), seconds)
         lines = [f"{source} {self._state(source)}"]
-        off = self._unusable()
         for pool in self._pools:
-            if any(one.name == source for one in pool.contenders) and all(one.name in off for one in pool.contenders):
+            names = [one.name for one in pool.contenders]
+            if source in names and all(map(self._is_off, names)):
                 then = f"its mail goes by {pool.fallback}" if pool.fallback else "its mail is deferred"
                 lines.append(f"the pool {pool.name} has no source at work now: {then}")
         return "\n".join(lines)
@@ -247,8 +244,7 @@ class IpPools(Plugin):
         """End a source's rest."""
         if self._known(source) in self._off:
             raise CommandError(f'"{source}" rests by configuration: take "rest" out of conf/ip_pools.toml')
-        if source in self._rests.left(self.mta.clock.monotonic()):
-            self._rests.end(source)
+        if await self._rests.end(source):
             log.warning("source resumes source=%s", source)
         return f"{source}: {self._state(source)}"
 

@@ -1,6 +1,6 @@
 """The pools of one configuration: which one a copy belongs to, and which sources it may leave by, in their order."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mtaframe import Delivery
@@ -45,11 +45,13 @@ class Pools:
                 return pool.name, "kept for this account"
         return self._default, "default_pool"
 
-    def source(self, pair: bytes, pool: str, off: Collection[str]) -> tuple[str, str] | None:
-        """Pool and source that this pair leaves by, while the sources ``off`` are not used; None, if none is left."""
+    def source(self, pair: bytes, pool: str, is_off: Callable[[str], bool]) -> tuple[str, str] | None:
+        """Pool and source that this pair leaves by, of those that are not off; None, if none is left."""
         for each in self.chain(pool):
-            contenders = [one for one in each.contenders if one.name not in off] if off else each.contenders
-            if (name := winner(pair, contenders)) is not None:
+            name = winner(pair, each.contenders)
+            if name is not None and is_off(name):
+                name = winner(pair, [one for one in each.contenders if not is_off(one.name)])
+            if name is not None:
                 return each.name, name
         return None
 

@@ -1,31 +1,48 @@
-"""Which sources rest, and until when; whether an address is on this host at all."""
+"""Which sources rest, and until when, in all processes of the server; whether an address is on this host at all."""
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from math import ceil
+
+from mtaframe import Clock, Counter, State
+
+LONGEST = 3650 * 86400.0
+"""Seconds of a rest at most: what is meant for good stands in the file."""
 
 
 class Rests:
-    """Ends by name, in the clock's monotonic seconds. One object for all generations: a reload ends no rest."""
+    """The ends of rests: registers with the second since 1970. A reload ends no rest, nor does a restart."""
 
-    def __init__(self) -> None:
-        self._ends: dict[str, float] = {}
+    def __init__(self, names: Iterable[str], state: State, clock: Clock) -> None:
+        self._registers = {name: Counter("ip_pools.rest", source=name) for name in names}
+        self._values = state.registers
+        self._clock = clock
 
-    def extend(self, name: str, end: float) -> bool:
-        """Let it rest until then. False, if it does already."""
-        if self._ends.get(name, 0.0) >= end:
-            return False
-        self._ends[name] = end
-        return True
+    def __contains__(self, name: object) -> bool:
+        return self.until(str(name)) is not None
 
-    def end(self, name: str) -> None:
-        self._ends.pop(name, None)
+    def until(self, name: str) -> datetime | None:
+        """When its rest ends; None if it does not rest."""
+        end = self._values.value(self._registers[name])
+        return datetime.fromtimestamp(end, UTC) if end and end > self._clock.now().timestamp() else None
 
-    def left(self, now: float) -> Mapping[str, float]:
-        """The seconds that each has left; what is over is forgotten."""
-        if self._ends and min(self._ends.values()) <= now:
-            self._ends = {name: end for name, end in self._ends.items() if end > now}
-        return {name: end - now for name, end in self._ends.items()}
+    async def extend(self, name: str, seconds: float) -> bool:
+        """Let it rest for so long from now on, in all processes. False, if it does already."""
+        end = ceil((self._clock.now() + timedelta(seconds=seconds)).timestamp())
+        while (before := self._values.value(self._registers[name])) < end:
+            if await self._values.change(self._registers[name], before, end):
+                return True
+        return False
+
+    async def end(self, name: str) -> bool:
+        """Let it work again, in all processes. False, if it does already."""
+        while name in self:
+            before = self._values.value(self._registers[name])
+            if await self._values.change(self._registers[name], before, 0):
+                return True
+        return False
 
 
 def is_here(address: str) -> bool:

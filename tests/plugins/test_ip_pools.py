@@ -260,7 +260,8 @@ async def test_a_rest_is_told_once_and_never_shortened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds"), [("zz", 60.0), ("a1", 0.0), ("a1", -1.0), ("a1", float("inf")), ("a1", float("nan"))]
+    ("name", "seconds"),
+    [("zz", 60.0), ("a1", 0.0), ("a1", -1.0), ("a1", 1e12), ("a1", float("inf")), ("a1", float("nan"))],
 )
 async def test_what_cannot_rest_is_answered_with_no(name: str, seconds: float) -> None:
     mta = a_house()
@@ -280,10 +281,10 @@ async def test_resting_sources_are_those_of_the_command_the_file_and_this_host()
 
 
 async def test_a_reload_keeps_rests_and_counts_and_the_old_instance_knows_of_new_ones() -> None:
-    old, new = plugin(), plugin(default_pool="b")
+    mta = a_house()
+    old, new = plugin(mta), plugin(mta, default_pool="b")
     await old.rest("b1")
-    old.on_result(result(route=await way(old)))
-    new.adopt(old)
+    await old.on_result(result(route=await way(old)))
     assert await sources_of(new) == {"b2"}
     await new.rest("a1")
     assert await sources_of(old) == {"a2"}
@@ -354,9 +355,9 @@ async def test_show_tells_of_every_source_of_every_pool() -> None:
         pool=[{"name": "a", "sources": {"a1": 2, "a2": 1, "b1": 1}}, pool("b", "a2")],
     )
     for outcome in Outcome:
-        pools.on_result(result(outcome, route=Route(source=Source("a2", "127.0.1.2", "x"))))
-    pools.on_result(result(route=Route(source=Source("other", "127.0.0.1", "x"))))
-    pools.on_result(result(route=None))
+        await pools.on_result(result(outcome, route=Route(source=Source("a2", "127.0.1.2", "x"))))
+    await pools.on_result(result(route=Route(source=Source("other", "127.0.0.1", "x"))))
+    await pools.on_result(result(route=None))
     await pools.rest("a1", for_="90s")
     rows = [(r["pool"], r["source"], r["weight"], r["share"], r["state"], r["delivered"]) for r in await pools.show()]
     assert rows == [
@@ -378,6 +379,8 @@ async def test_show_tells_of_every_source_of_every_pool() -> None:
     }
     clock.advance(90)
     assert [row["share"] for row in await pools.show()][:3] == ["66.7%", "33.3%", "0.0%"]
+    clock.advance(25 * 3600)
+    assert [row["delivered"] for row in await pools.show()] == [0] * 5, "of the last 24 hours"
 
 
 async def test_explain_says_what_the_hook_would_do_and_who_takes_over() -> None:
@@ -423,6 +426,7 @@ async def test_explain_knows_limits_and_mail_that_no_pool_is_for() -> None:
         (lambda it: it.rest("zz"), 'no source "zz"'),
         (lambda it: it.rest("a1", for_="soon"), "a duration is written as"),
         (lambda it: it.rest("a1", for_="0s"), "longer than nothing"),
+        (lambda it: it.rest("a1", for_="9999d"), "rest = true"),
         (lambda it: it.resume("zz"), 'no source "zz"'),
         (lambda it: it.resume("b2"), "rests by configuration"),
         (lambda it: it.explain("bob"), "ADDRESS: an address needs an @"),
