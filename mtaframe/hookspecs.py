@@ -33,7 +33,7 @@ def on_connect(session: Session) -> Session | Verdict | None:
 def on_rcpt(session: Session, envelope: Envelope, recipient: Recipient) -> Recipient | Verdict | None:
     """One more recipient wants to join the envelope, which holds those accepted before.
 
-    A verdict refuses this recipient alone. On application listeners a Defer is told at the final dot for the
+    A verdict refuses this recipient alone. On application listeners a Defer is told at DATA for the
     whole transaction, for many client libraries pass over a single refused recipient in silence.
     """
 
