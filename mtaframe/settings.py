@@ -277,7 +277,9 @@ class HandoffSettings(Model):
 class HoldSettings(Model):
     """What ``on_defer = "hold"`` may keep in RAM, and when it is tried again. On SIGTERM it goes to ``[handoff]``."""
 
-    max_age: Duration = Field(default=14400.0, gt=0, description="How long; then [handoff] takes it, or its sender gets a report.")
+    max_age: Duration = Field(
+        default=14400.0, gt=0, description="How long; then [handoff] takes it, or its sender gets a report."
+    )
     max_count: int = Field(default=1000, ge=1, description="How many recipients; more are told 4xx.")
     max_size: Size = Field(default=100_000_000, gt=0, description="How much all messages may hold.")
     schedule: tuple[Duration, ...] = Field(
