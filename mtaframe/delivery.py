@@ -104,7 +104,8 @@ class Result(Redacted):
 
     ``reply`` is fit for our client. ``by`` is the transport, or the plugin that stopped it. ``remote`` names
     the host that answered, if one did. ``began`` is when, ``took`` how many seconds. ``in_doubt``: deferred, though
-    the next hop may have it, for its answer to the final dot has not come (RFC 1047).
+    the next hop may have it, for its answer to the final dot has not come (RFC 1047). ``passed_on``: the next hop
+    knows what DSNs the sender wants, so that reports of success are its duty (RFC 3461 §5.2.1).
     """
 
     _shown = ("outcome", "by", "reply")
@@ -117,3 +118,4 @@ class Result(Redacted):
     began: datetime | None = None
     took: float = 0.0
     in_doubt: bool = False
+    passed_on: bool = False

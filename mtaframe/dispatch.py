@@ -110,6 +110,18 @@ class Dispatch:
         under_way.timer = asyncio.get_running_loop().call_later(left, under_way.end)
         return under_way
 
+    def in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Work that nobody waits for but the end of the house, as it does for attempts."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("internal error in the background", exc_info=error)
+
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
     async def refuse(self, lease: Lease, envelope: Envelope, message: Message, stopped: Stopped) -> list[Result]:
         """The result of a verdict on the whole message, told for each recipient."""
         under_way = UnderWay(envelope, lease)

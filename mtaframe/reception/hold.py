@@ -18,6 +18,7 @@ from mtaframe.generation import Lease
 from mtaframe.handoff import Terms, handoff_of
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
+from mtaframe.reception.confirmation import confirm
 from mtaframe.reception.passage import awaited
 from mtaframe.reception.report import Report
 from mtaframe.settings import HoldSettings, OnDefer
@@ -179,9 +180,11 @@ class Hold:
         self, lease: Lease, held: Held, places: Sequence[int], seconds: float, terms: Terms | None = None
     ) -> UnderWay:
         deadline = self._reception.clock.monotonic() + seconds
-        return self._reception.dispatch.start(
+        under_way = self._reception.dispatch.start(
             lease, self._envelope(held, places), held.message, deadline, terms or Terms()
         )
+        confirm(self._reception, held.message, under_way)
+        return under_way
 
     @staticmethod
     def _envelope(held: Held, places: Sequence[int]) -> Envelope:

@@ -12,11 +12,12 @@ from mtaframe.dispatch import Dispatch, UnderWay, envelope_id, result_of
 from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.event import EventType, Fact
 from mtaframe.generation import Generation, Lease
-from mtaframe.handoff import Terms, handoff_of, may_be_kept
+from mtaframe.handoff import NO_TERMS, Terms, handoff_of, may_be_kept
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
+from mtaframe.reception.confirmation import confirm
 from mtaframe.reception.hold import Hold
 from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, awaited, is_loop, processed, traced
 from mtaframe.reception.transaction import NO_ROOM, Transaction
@@ -182,12 +183,15 @@ class Reception:
 
         Who holds must know in time that nothing has come of it; who hands off, and needs no barrier then, sees to it.
         """
+        terms = NO_TERMS
         if keeping == "hold":
-            left = deadline - self.clock.monotonic()
-            return self.dispatch.start(lease, envelope, message, deadline - min(LAST_SECONDS, left / 10))
-        handoff = handoff_of(lease.generation.settings) if keeping == "handoff" else None
-        terms = Terms(0.0 if handoff else barrier, handoff)
-        return self.dispatch.start(lease, envelope, message, deadline, terms)
+            deadline -= min(LAST_SECONDS, (deadline - self.clock.monotonic()) / 10)
+        else:
+            handoff = handoff_of(lease.generation.settings) if keeping == "handoff" else None
+            terms = Terms(0.0 if handoff else barrier, handoff)
+        under_way = self.dispatch.start(lease, envelope, message, deadline, terms)
+        confirm(self, message, under_way)
+        return under_way
 
     def kept(self, result: Result, keeping: OnDefer, copy: tuple[Envelope, Message] | None, place: int) -> Result:
         """The result for a recipient of ``copy``; HELD, if it is deferred and this server keeps it from now on."""

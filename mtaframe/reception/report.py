@@ -1,12 +1,12 @@
 """Tells a sender by DSN who of its recipients failed, before its client is told that the rest is done."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import envelope_id
-from mtaframe.dsn import report
+from mtaframe.dsn import Told, report
 from mtaframe.envelope import Envelope, Recipient
 from mtaframe.event import EventType, Fact
 from mtaframe.generation import Lease
@@ -18,8 +18,6 @@ from mtaframe.settings import OnDefer
 if TYPE_CHECKING:
     from mtaframe.reception.reception import Reception
 
-Failures = Sequence[tuple[Recipient, Result]]
-
 
 class Report:
     """On the failed recipients of one message; ``keeping`` says who keeps the DSN if it can't be delivered now."""
@@ -30,7 +28,7 @@ class Report:
         lease: Lease,
         envelope: Envelope,
         message: Message,
-        failures: Failures,
+        failures: Told,
         keeping: OnDefer,
     ) -> None:
         self._reception = reception
@@ -53,7 +51,7 @@ class Report:
             self.unreported(wanted, "report refused")
         return result
 
-    def unreported(self, failures: Failures, reason: str) -> None:
+    def unreported(self, failures: Told, reason: str) -> None:
         """Tell by event who failed without a report."""
         for recipient, result in failures:
             facts: dict[str, Fact] = {"code": result.reply.code, "status": result.reply.status, "unreported": reason}
@@ -69,7 +67,7 @@ class Report:
             return True
         return False
 
-    async def _known_or_sent(self, wanted: Failures, deadline: float, fingerprint: bytes | None) -> Result:
+    async def _known_or_sent(self, wanted: Told, deadline: float, fingerprint: bytes | None) -> Result:
         ledger, clock = self._reception.ledger, self._reception.clock
         if fingerprint is not None and not ledger.is_empty:
             [found] = await ledger.look_up([fingerprint])
@@ -77,7 +75,8 @@ class Report:
                 return found.result
             if found is not None:
                 return await awaited(found, deadline, clock)
-        carried = await self._reception.carry(self._lease, *self._written(wanted), deadline, self._keeping)
+        back = written(self._lease.generation.hostname, self._envelope, self._message, wanted, clock.now())
+        carried = await self._reception.carry(self._lease, *back, deadline, self._keeping)
         [future] = carried.results
         try:
             result = await awaited(future, deadline, clock)
@@ -87,20 +86,13 @@ class Report:
                 await ledger.detach({fingerprint: future})
         return self._reception.kept(result, self._keeping, carried.copy, 0)
 
-    def _written(self, wanted: Failures) -> tuple[Envelope, Message]:
-        """The DSN from the null reverse-path to the message's own."""
-        generation, now, to = self._lease.generation, self._reception.clock.now(), self._envelope.reverse_path
-        assert to is not None
-        session = replace(
-            self._envelope.session, client="", ehlo=generation.hostname, protocol="DSN", tls=None, account=None
-        )
-        back = Envelope(
-            envelope_id(),
-            session,
-            None,
-            now,
-            (Recipient(to),),
-            account=self._envelope.account,
-            smtputf8=not to.is_ascii,
-        )
-        return back, report(self._envelope, self._message, wanted, generation.hostname, now)
+
+def written(hostname: str, envelope: Envelope, message: Message, told: Told, now: datetime) -> tuple[Envelope, Message]:
+    """The DSN of this, from the null reverse-path to the message's own."""
+    to = envelope.reverse_path
+    assert to is not None
+    session = replace(envelope.session, client="", ehlo=hostname, protocol="DSN", tls=None, account=None, origin=None)
+    back = Envelope(
+        envelope_id(), session, None, now, (Recipient(to),), account=envelope.account, smtputf8=not to.is_ascii
+    )
+    return back, report(envelope, message, told, hostname, now)

@@ -90,7 +90,13 @@ class SmtpClient:
                 if connection is None:
                     connection = await opened(target, self._trust, budget, self._settings)
                 was_used = connection.uses > 0
-                batch, rest = todo[: route.limits.recipients], todo[route.limits.recipients :]
+                domains = [errand.recipient(place).address.domain for place in todo]
+                batch = [todo[fit] for fit in connection.fitting(domains, route.limits.recipients)]
+                rest = [place for place in todo if place not in batch]
+                if not batch:  # this session has had all the domains that it may have
+                    self._pool.retire(connection)
+                    connection = None
+                    continue
                 if not await attempt.may_begin():
                     return errand.stop(todo, Trouble(Kind.RESTS))
                 transaction = Transaction(connection, errand, batch, attempt, budget, self._settings)

@@ -3,9 +3,11 @@
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiosmtplib import (
@@ -25,6 +27,7 @@ from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
 from mtaframe.smtp_client.wire import Wire
 
 IMPLICIT_TLS_PORT = 465
+_LIMIT = re.compile(r"(?<!\S)([A-Za-z0-9_-]+)=([1-9][0-9]{0,5})(?!\S)")
 _BIND_ADDRESS_NO_PORT = 24  # Linux: pick the port at connect, so that one source can hold more than 28,000
 
 
@@ -110,6 +113,11 @@ def _context(verified: bool, ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+def _limits(text: str) -> dict[str, int]:
+    """The numbers of LIMITS by name (RFC 9422 §4); what is not one is ignored."""
+    return {name.upper(): int(value) for name, value in _LIMIT.findall(text)}
+
+
 class HandshakeError(Exception):
     """TLS could not be agreed on; the connection is of no more use."""
 
@@ -127,8 +135,12 @@ class Connection(SMTP):
         self.pipelining = False
         self.eight_bit = False
         self.utf8 = False
+        self.dsn = False
         self.size_limit: int | None = None
         self.declares_size = False
+        self.limits: Mapping[str, int] = {}
+        self.domains: set[str] = set()
+        """Those of the recipients named so far."""
         self._wire: Wire | None = None
         self._credentials = credentials
 
@@ -173,9 +185,26 @@ class Connection(SMTP):
         self.pipelining = "pipelining" in offers
         self.eight_bit = "8bitmime" in offers
         self.utf8 = "smtputf8" in offers
+        self.dsn = "dsn" in offers
+        self.limits = _limits(offers.get("limits", ""))
         self.declares_size = "size" in offers
         limit = offers.get("size", "").strip()
         self.size_limit = int(limit) if limit.isdecimal() and int(limit) else None
+
+    def fitting(self, domains: Sequence[str], most: int) -> list[int]:
+        """Which recipients, by the place of their domain, one transaction may carry: ``most``, or what the server says.
+
+        RCPTDOMAINMAX counts all domains of a session (RFC 9422 §4.3).
+        """
+        most = min(most, self.limits.get("RCPTMAX", most))
+        room = self.limits.get("RCPTDOMAINMAX", len(self.domains) + len(domains))
+        named = set(self.domains)
+        places: list[int] = []
+        for place, domain in enumerate(domains):
+            if len(places) < most and (domain in named or len(named) < room):
+                named.add(domain)
+                places.append(place)
+        return places
 
     async def encrypt(self, context: ssl.SSLContext, timeout: float) -> None:
         """STARTTLS. HandshakeError if no TLS comes of it."""

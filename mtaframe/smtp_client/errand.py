@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mtaframe.address import Address
 from mtaframe.delivery import Delivery, Outcome, Result, Route
+from mtaframe.envelope import Envelope, Recipient
 from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
 from mtaframe.reply import Reply, Stage, for_client, for_log
@@ -43,22 +44,26 @@ class Errand:
     @property
     def wants_utf8(self) -> bool:
         """Whether the message came as SMTPUTF8 (RFC 6531)."""
-        return self._deliveries[0].envelope.smtputf8
+        return self.envelope.smtputf8
 
-    def recipient(self, place: int) -> Address:
-        return self._deliveries[place].recipient.address
+    @property
+    def envelope(self) -> Envelope:
+        return self._deliveries[0].envelope
+
+    def recipient(self, place: int) -> Recipient:
+        return self._deliveries[place].recipient
 
     def unsettled(self, places: Iterable[int] | None = None) -> list[int]:
         """Those that have no result, of all or of these."""
         among = range(len(self._results)) if places is None else places
         return [place for place in among if self._results[place] is None]
 
-    def answered(self, places: Iterable[int], reply: Reply, remote: str) -> None:
+    def answered(self, places: Iterable[int], reply: Reply, remote: str, *, passed_on: bool) -> None:
         """The server's answer to the final dot: nothing comes after it."""
         told_reply = for_client(reply, Stage.DOT)
         if told_reply.is_positive:
             for place in places:
-                self._settle(place, Outcome.DELIVERED, told_reply, remote)
+                self._settle(place, Outcome.DELIVERED, told_reply, remote, passed_on=passed_on)
         else:
             self.end(places, Trouble(Kind.REFUSED, reply, Stage.DOT), remote)
 
@@ -92,11 +97,21 @@ class Errand:
             self._settle(place, outcome, reply, reason.remote, reason.trouble.kind is Kind.IN_DOUBT)
         return [result for result in self._results if result is not None]
 
-    def _settle(self, place: int, outcome: Outcome, reply: Reply, remote: str | None, in_doubt: bool = False) -> None:
+    def _settle(
+        self,
+        place: int,
+        outcome: Outcome,
+        reply: Reply,
+        remote: str | None,
+        in_doubt: bool = False,
+        passed_on: bool = False,
+    ) -> None:
         if self._results[place] is None:
             took = self._clock.monotonic() - self._start
             route = self._route
-            self._results[place] = Result(outcome, reply, route.transport, remote, route, self._began, took, in_doubt)
+            self._results[place] = Result(
+                outcome, reply, route.transport, remote, route, self._began, took, in_doubt, passed_on
+            )
 
     def _alarm(self, trouble: Trouble) -> None:
         if not is_alarming(trouble):

@@ -86,7 +86,8 @@ class Pool:
 
     def is_good(self, connection: Connection) -> bool:
         """Whether it may carry another transaction."""
-        return connection.is_usable and connection.uses < self._max_uses and not self._is_closed
+        most = min(self._max_uses, connection.limits.get("MAILMAX", self._max_uses))
+        return connection.is_usable and connection.uses < most and not self._is_closed
 
     def retire(self, connection: Connection) -> None:
         """Say QUIT if that can still be said, and close; nobody waits for it."""

@@ -17,6 +17,7 @@ from mtaframe.reply import Reply, Stage
 from mtaframe.settings import DeliverySettings
 from mtaframe.smtp_client.connection import Budget, Connection
 from mtaframe.smtp_client.errand import Errand
+from mtaframe.smtp_client.notification import mail_wishes, rcpt_wishes
 from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
 from mtaframe.smtp_client.wire import Wire
 
@@ -58,6 +59,7 @@ class Transaction:
         if not commands:
             return None
         self._connection.uses += 1
+        self._connection.domains.update(self._errand.recipient(place).address.domain for place in self._batch)
         replies = await self._say(commands)
         accepted, trouble = self._judge(replies)
         if trouble is not None:
@@ -100,6 +102,8 @@ class Transaction:
             mail += b" BODY=8BITMIME"
         if utf8 or utf8_recipients:
             mail += b" SMTPUTF8"
+        if connection.dsn:
+            mail += mail_wishes(errand.envelope)
         reset = [b"RSET\r\n"] if connection.unclean else []
         return [*reset, mail + b"\r\n", *lines, b"DATA\r\n"]
 
@@ -107,13 +111,15 @@ class Transaction:
         """RCPT lines for those of the batch that can be sent, and whether one needs SMTPUTF8."""
         lines, sent, utf8 = [], [], False
         for place in self._batch:
-            address = self._errand.recipient(place)
+            recipient = self._errand.recipient(place)
+            address = recipient.address
             is_ascii = address.local_part.isascii()
             if not is_ascii and not self._connection.utf8:
                 self._errand.end([place], Trouble(Kind.NO_UTF8), self._remote)
                 continue
+            wishes = rcpt_wishes(recipient) if self._connection.dsn else b""
             try:
-                lines.append(b"RCPT TO:<" + _path(address) + b">\r\n")
+                lines.append(b"RCPT TO:<" + _path(address) + b">" + wishes + b"\r\n")
             except ValueError:
                 self._errand.end([place], Trouble(Kind.BAD_ADDRESS))
                 continue
@@ -232,7 +238,7 @@ class Transaction:
             answer = replies[number : number + 1] if lmtp else replies
             if answer:
                 reply = Reply.parse(answer[0].code, answer[0].message)
-                self._errand.answered([place], reply, self._remote)
+                self._errand.answered([place], reply, self._remote, passed_on=self._connection.dsn)
             else:
                 self._errand.end([place], Trouble(Kind.IN_DOUBT, stage=Stage.DOT), self._remote)
         return None

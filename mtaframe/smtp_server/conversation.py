@@ -164,6 +164,7 @@ class Conversation(Introduction):
             self._say_to_all(replies.BAD_CHARACTERS, refusals)
         elif self._begun.prdr:
             self.say_text("353 each recipient has a reply, then all")
+            self.flush()
             await self._complete(transaction, octets, transaction.accepted + 1)
         else:
             await self._complete(transaction, octets, refusals)

@@ -15,6 +15,7 @@ hostname = "mta.example.org"
 plugins = {plugins}
 drain = "{drain}"
 [route]
+transport = "{transport}"
 next_hop = "127.0.0.1"
 port = {mx}
 tls = "off"
@@ -47,6 +48,7 @@ def house(
     terms: str = "",
     hold: str = "",
     drain: str = "1s",
+    transport: str = "smtp",
     plugins: Mapping[str, type[Any]] | None = None,
     more: str = "",
     **files: str,
@@ -56,6 +58,7 @@ def house(
     text = CONF.format(
         plugins=str(list(plugins or {})).replace("'", '"'),
         drain=drain,
+        transport=transport,
         mx=mx.port,
         hold=hold,
         handoff=f'[handoff]\nnext_hop = "127.0.0.1"\nport = {smart.port}\nreserve = "{reserve}"' if smart else "",

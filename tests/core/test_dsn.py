@@ -1,11 +1,13 @@
-"""The report that some recipients failed, read back with the standard library's parser."""
+"""The reports of failure and of success, read back with the standard library's parser."""
 
 import email
 import email.policy
 
+import pytest
+
 from mtaframe import Message, Outcome
 from mtaframe.dsn import report
-from mtaframe.testing import VirtualClock, address, envelope, message, recipient, reply, result
+from mtaframe.testing import VirtualClock, address, envelope, message, recipient, reply, result, route
 
 NOW = VirtualClock().now()
 
@@ -72,6 +74,47 @@ def test_an_address_beyond_ascii_makes_it_a_global_report():
     dsn = parsed(failed("bøb@example.net"), reverse_path=address("ålice@example.com"))
     parts = list(dsn.iter_parts())
     assert parts[1].get_content_type() == "message/global-delivery-status"
+
+
+def delivered(mailbox, transport="smtp", line="250 2.1.0 queued as 42", **changes):
+    ended = result(reply=reply(line), remote="mx.example.net", route=route(transport=transport), took=2.0)
+    return recipient(mailbox, **changes), ended
+
+
+@pytest.mark.parametrize(("transport", "action"), [("smtp", "relayed"), ("lmtp", "delivered")])
+def test_success_is_relayed_or_by_lmtp_delivered(transport, action):
+    dsn = parsed(delivered("bob@example.net", transport, original="rfc822;b+c@example.net"), ret="FULL", envid="Q 1=2")
+    assert dsn["Subject"] == "Successful mail delivery report"
+    people, programs, original = dsn.iter_parts()
+    assert "was delivered to this recipient" in people.get_content()
+    whole, bob = programs.get_payload()
+    assert whole["Original-Envelope-Id"] == "Q 1=2"
+    assert bob["Original-Recipient"] == "rfc822;b+c@example.net"
+    assert (bob["Action"], bob["Status"], bob["Remote-MTA"]) == (action, "2.1.0", "dns; mx.example.net")
+    assert bob["Last-Attempt-Date"] == "Sun, 01 Mar 2026 12:00:02 +0000"
+    # only a failure gives the whole message back (RFC 3461 §4.3)
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert b"Hello" not in dsn.as_bytes()
+
+
+def test_a_failure_says_so_for_the_whole_report():
+    dsn = parsed(delivered("bob@example.net"), failed("carol@example.net"), ret="FULL")
+    assert dsn["Subject"] == "Undelivered mail returned to sender"
+    parts = list(dsn.iter_parts())
+    assert [group["Action"] for group in parts[1].get_payload()[1:]] == ["relayed", "failed"]
+    assert parts[2].get_content_type() == "message/rfc822"
+
+
+def test_what_came_by_smtputf8_goes_back_as_global_headers():
+    mail = message(fields={"Subject": "Grüße"})
+    parts = list(parsed(failed("bob@example.net"), mail=mail, smtputf8=True).iter_parts())
+    assert [part.get_content_type() for part in parts] == [
+        "text/plain",
+        "message/delivery-status",
+        "message/global-headers",
+    ]
+    parts = list(parsed(failed("bob@example.net"), mail=mail).iter_parts())
+    assert parts[2].get_content_type() == "text/rfc822-headers"
 
 
 def test_the_same_failure_gives_the_same_report():
