@@ -20,16 +20,22 @@ _BLOCK = re.compile(
 _BEHIND_MAIN = """\
 # All mail for other hosts goes to mtaframe, which answers for each recipient when its next hop has answered.
 default_transport = mtaframe:{endpoint}
-# One next hop takes everything: its limits are those of the whole server, and few refused connections prove nothing.
-mtaframe_initial_destination_concurrency = 20
+# One next hop takes everything: its limits are those of the whole server, and refused connections prove nothing.
+mtaframe_initial_destination_concurrency = 200
 mtaframe_destination_concurrency_limit = 200
-mtaframe_destination_concurrency_failed_cohort_limit = 100
+mtaframe_destination_concurrency_negative_feedback = 0
+mtaframe_destination_concurrency_failed_cohort_limit = 0
 mtaframe_destination_recipient_limit = 100
+# For domains known to be slow, a line in transport_maps: slow.example mtaframe-slow:{endpoint}
+mtaframe-slow_initial_destination_concurrency = 50
+mtaframe-slow_destination_concurrency_limit = 50
+mtaframe-slow_destination_concurrency_negative_feedback = 0
+mtaframe-slow_destination_concurrency_failed_cohort_limit = 0
+mtaframe-slow_destination_recipient_limit = 100
 """
-_BEHIND_MASTER = """\
-# Postfix waits longer than mtaframe's patience (280s), so that mtaframe's answer always arrives.
-mtaframe unix - - n - 200 lmtp
-    -o syslog_name=postfix/mtaframe
+_BEHIND_SERVICE = """\
+{name} unix - - n - {processes} lmtp
+    -o syslog_name=postfix/{name}
     -o lmtp_connect_timeout=30s
     -o lmtp_lhlo_timeout=60s
     -o lmtp_mail_timeout=300s
@@ -39,6 +45,11 @@ mtaframe unix - - n - 200 lmtp
     -o lmtp_data_done_timeout=660s
     -o lmtp_tls_security_level=none
 """
+_BEHIND_MASTER = (
+    "# Postfix waits longer than mtaframe's patience (280s), so that mtaframe's answer always arrives.\n"
+    + _BEHIND_SERVICE.format(name="mtaframe", processes=200)
+    + _BEHIND_SERVICE.format(name="mtaframe-slow", processes=50)
+)
 _FRONT_MASTER = """\
 # mtaframe's smart host: mail from this machine alone, which mtaframe has signed. Nothing may change it any more.
 {endpoint} inet n - n - - smtpd
@@ -90,9 +101,9 @@ def additions(chain: str, endpoint: Endpoint) -> Files:
 def applied(files: Files, chain: str, endpoint: Endpoint) -> Files:
     """The files with the chain in them, in place of any that was. ValueError if something else has its place."""
     before, added = undone(files), additions(chain, endpoint)
-    service = _logical(added.master)[0].split()[:2]
-    if any(line.split()[:2] == service for line in _logical(before.master)):
-        raise ValueError(f'master.cf already has a service "{service[0]}" that is not ours')
+    ours, theirs = ({tuple(line.split()[:2]) for line in _logical(text)} for text in (added.master, before.master))
+    for name, _ in sorted(ours & theirs):
+        raise ValueError(f'master.cf already has a service "{name}" that is not ours')
     replaced = {line.partition("=")[0].strip() for line in _logical(added.main)}
     return Files(_with_block(_set_aside(before.main, replaced), added.main), _with_block(before.master, added.master))
 

@@ -1,6 +1,8 @@
 """mtaframe as a process of its own, as an operator starts it, for the chains with real mail servers."""
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ class Mtaframe:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -61,11 +64,11 @@ class Mtaframe:
                 raise RuntimeError(f"mtaframe does not start: {self.log}")
 
     async def stop(self, *, kill: bool = False) -> None:
-        """End it by SIGTERM, or at once by SIGKILL."""
+        """End it by SIGTERM, or it and its workers at once by SIGKILL."""
         process, self._process = self._process, None
         assert process is not None
         if process.returncode is None:
-            process.kill() if kill else process.terminate()
+            os.killpg(process.pid, signal.SIGKILL) if kill else process.terminate()
         await process.wait()
         if self._reading is not None:
             await self._reading

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,14 @@ socket_mode = "0666"
 """
 
 
-async def postfix_before(start_postfix: StartPostfix, endpoint: Endpoint) -> Postfix:
+async def postfix_before(
+    start_postfix: StartPostfix, endpoint: Endpoint, *, more: Mapping[str, str] | None = None, back_off: int = 1
+) -> Postfix:
+    """With the lines of ``setup postfix``, and ``more`` in main.cf."""
     added = additions("behind", endpoint)
     lines = (line.partition(" = ") for line in added.main.splitlines() if not line.startswith("#"))
-    return await start_postfix(main={key: value for key, _, value in lines}, master=added.master)
+    main = {key: value for key, _, value in lines} | dict(more or {})
+    return await start_postfix(main=main, master=added.master, back_off=back_off)
 
 
 @pytest.fixture
