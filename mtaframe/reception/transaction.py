@@ -223,7 +223,7 @@ class Transaction:
             outcomes.ended(self._open_places, results)
             return outcomes
         self._copy = prepared
-        barrier = 0.0 if outcomes.is_repeat or self._is_prdr else self._listener.seconds_of_barrier
+        barrier = 0.0 if outcomes.is_repeat or self._is_per_recipient else self._listener.seconds_of_barrier
         outcomes.begun(self._open_places, reception.start(self._lease, *prepared, deadline, self._keeping, barrier))
         return outcomes
 

@@ -118,11 +118,11 @@ async def test_what_is_mixed_already_is_not_held_back(mx, other, tmp_path):
     assert to(mx) == [BOB]
 
 
-@pytest.mark.parametrize("door", ["smtp", "lmtp"])
-async def test_who_has_a_queue_gets_what_can_be_had(mx, tmp_path, door):
+@pytest.mark.parametrize(("door", "terms"), [("smtp", ""), ("lmtp", 'barrier = "5s"')])
+async def test_who_has_a_queue_or_a_reply_for_each_gets_what_can_be_had(mx, tmp_path, door, terms):
     mx.script("rcpt", LATER, to=BOB)
     hello = "LHLO up.example.com" if door == "lmtp" else "EHLO up.example.com"
-    async with house(tmp_path, mx) as mta, Dialogue(mta.port(door), hello=hello) as client:
+    async with house(tmp_path, mx, terms=terms) as mta, Dialogue(mta.port(door), hello=hello) as client:
         await client.mail(BOB, CAROL)
         if door == "lmtp":
             await client.reply()

@@ -186,7 +186,8 @@ class Crowd:
 async def test_a_full_share_is_told_at_that_recipient_to_who_has_a_queue(mx, dns, tmp_path, door):
     async with house(tmp_path, mx, dns) as mta, Crowd(mta.port(door), door == "lmtp") as crowd:
         async with Dialogue(mta.port("smtp")) as client:
-            await client.mail("a@slow.example", "b@slower.example")  # their site is known from now on
+            for mailbox in ("a@slow.example", "b@slower.example"):
+                await client.mail(mailbox)  # their site is known from now on
         assert await crowd.send("a@slow.example") == "250 2.1.5 recipient ok"
         assert await crowd.send("b@slower.example") == "250 2.1.5 recipient ok"
         assert await crowd.send("c@slow.example") == SITE_FULL, "two of eight, at one site"
