@@ -1,13 +1,16 @@
 """webhooks: posts what becomes of mail to URLs of the account holders'. See docs/plugins/webhooks.md."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from mtaframe import (
     Address,
     CommandError,
+    Counter,
     Delivery,
     Envelope,
     Event,
@@ -22,10 +25,12 @@ from mtaframe import (
     event_type,
     hookimpl,
 )
+from mtaframe_plugins.webhooks.gathering import merged, tried_again
 from mtaframe_plugins.webhooks.line import Line
 from mtaframe_plugins.webhooks.notice import Fact, Notice, author, custom_data
-from mtaframe_plugins.webhooks.numbers import Numbers
 from mtaframe_plugins.webhooks.settings import WebhooksSettings
+
+log = logging.getLogger("mtaframe.webhooks")
 
 
 class Webhooks(Plugin):
@@ -36,33 +41,30 @@ class Webhooks(Plugin):
 
     def __init__(self, config: WebhooksSettings, mta: Mta) -> None:
         super().__init__(config, mta)
-        self._numbers = Numbers(mta.state)
-        self._lines = {
-            endpoint.url: Line(self, endpoint, config, mta, self._numbers) for endpoint in config.endpoint
-        }  # fmt: skip
+        self._lines = {endpoint.url: Line(self, endpoint, config, mta) for endpoint in config.endpoint}
+        self._numbering: set[asyncio.Task[None]] = set()
+        self._lacks_numbers = False
 
     async def start(self) -> None:
         for endpoint in self.config.endpoint:
             for name in endpoint.accounts:
                 if name not in self.mta.accounts:
                     raise ValueError(f'conf/webhooks.toml: there is no account "{name}"')
-        await self._numbers.begin(self.mta.accounts)
 
     def adopt(self, old: "Webhooks") -> None:
         """Take over the queue of every URL that stays; those that went are the old instance's to finish."""
-        old._numbers.join(self._numbers)
-        self._numbers = old._numbers
         for endpoint in self.config.endpoint:
             line = old._lines.get(endpoint.url)
             if line is None or line.owner is not old:
                 line = self._lines[endpoint.url]
             self._lines[endpoint.url] = line
-            line.take_over(self, endpoint, self.config, self.mta, self._numbers)
+            line.take_over(self, endpoint, self.config, self.mta)
 
     async def stop(self) -> None:
+        if self._numbering:
+            await asyncio.wait(self._numbering, timeout=self.config.drain)
         mine = [line for line in self._lines.values() if line.owner is self]
         await asyncio.gather(*(line.finish(self.config.drain) for line in mine))
-        await self._numbers.book()
 
     @hookimpl
     def on_data(self, envelope: Envelope, message: Message) -> None:
@@ -91,7 +93,6 @@ class Webhooks(Plugin):
             id=_new_id(),
             type=kind,
             at=self.mta.clock.now(),
-            sequence=self._numbers.next(envelope.account),
             account=envelope.account,
             stream=envelope.stream,
             message_id=envelope.id,
@@ -101,8 +102,7 @@ class Webhooks(Plugin):
             by=result.by,
             remote=result.remote,
         )
-        for line in lines:
-            line.put(notice)
+        self._tell(lines, notice)
 
     @hookimpl
     def on_event(self, event: Event) -> None:
@@ -115,7 +115,6 @@ class Webhooks(Plugin):
             id=event.id,
             type=event.type,
             at=event.at,
-            sequence=self._numbers.next(event.account),
             account=event.account,
             stream=stream,
             message_id=event.message_id,
@@ -123,10 +122,27 @@ class Webhooks(Plugin):
             vars=variables,
             data=event.data,
         )
+        self._tell(lines, notice)
+
+    def _tell(self, lines: Sequence[Line], notice: Notice) -> None:
+        """Soon, for whoever tells of an event is not to wait for its number."""
+        task = asyncio.get_running_loop().create_task(self._numbered(lines, notice))
+        self._numbering.add(task)
+        task.add_done_callback(self._numbering.discard)
+
+    async def _numbered(self, lines: Sequence[Line], notice: Notice) -> None:
+        """Queue an event under the next number of its account, which no other process gives out."""
+        try:
+            counter = Counter("webhooks.sequence", account=notice.account or "")
+            notice = replace(notice, sequence=await self.mta.state.sequences.next(counter))
+        except Exception as error:
+            if not self._lacks_numbers:
+                log.warning("events are told without a number fault=%s", type(error).__name__)
+            self._lacks_numbers = True
         for line in lines:
             line.put(notice)
 
-    @command
+    @command(gather=merged)
     async def show(self) -> Sequence[Mapping[str, Any]]:
         """Each URL: its state, what is queued for it and what came of the rest."""
         return [
@@ -166,10 +182,10 @@ class Webhooks(Plugin):
             rows.append({"event": kind.value, "status": status, "success": is_good, "seconds": took})
         return rows
 
-    @command
-    async def retry(self, url: str) -> str:
+    @command(gather=tried_again)
+    async def retry(self, url: str) -> int:
         """Try again now whatever waits for an endpoint, and switch it on again if it was off."""
-        return f"{self._line(url).hasten()} to try again"
+        return self._line(url).hasten()
 
     def _for(self, kind: EventType, account: str | None, stream: str | None) -> list[Line]:
         return [self._lines[each.url] for each in self.config.endpoint if each.takes(kind, account, stream)]
@@ -188,7 +204,6 @@ class Webhooks(Plugin):
             id=_new_id(),
             type=kind,
             at=self.mta.clock.now(),
-            sequence=0,
             account=accounts[0] if accounts else None,
             message_id="test",
             recipient=Address("recipient", "example.com"),

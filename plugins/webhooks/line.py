@@ -15,7 +15,6 @@ from standardwebhooks import Webhook
 
 from mtaframe import HttpError, HttpResponse, Mta
 from mtaframe_plugins.webhooks.notice import Notice
-from mtaframe_plugins.webhooks.numbers import Numbers
 from mtaframe_plugins.webhooks.queue import Item, Queue
 from mtaframe_plugins.webhooks.settings import EndpointSettings, WebhooksSettings
 
@@ -37,7 +36,7 @@ class Line:
     It has tasks while it sends and a timer while something waits, else neither.
     """
 
-    def __init__(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta, numbers: Numbers):
+    def __init__(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta):
         self.queue = Queue()
         self.sent = self.failed = self.dropped = self.lost = 0
         self.last = "-"
@@ -52,21 +51,17 @@ class Line:
         self._finishing = self._ended = False
         self._told = 0
         self._tell_at = 0.0
-        self._set(owner, endpoint, rules, mta, numbers)
+        self._set(owner, endpoint, rules, mta)
 
-    def _set(
-        self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta, numbers: Numbers
-    ) -> None:
-        self.owner, self.endpoint, self._rules, self._mta, self._numbers = owner, endpoint, rules, mta, numbers
+    def _set(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
+        self.owner, self.endpoint, self._rules, self._mta = owner, endpoint, rules, mta
         self._webhook = Webhook(endpoint.secret.get_secret_value()) if endpoint.secret else None
         self._host = urlsplit(endpoint.url).hostname or ""
 
-    def take_over(
-        self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta, numbers: Numbers
-    ) -> None:
+    def take_over(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         """Go on for another instance, by its settings; where they are new, the past is forgiven."""
         is_same = endpoint == self.endpoint
-        self._set(owner, endpoint, rules, mta, numbers)
+        self._set(owner, endpoint, rules, mta)
         if not is_same:
             self._forgive()
         self._trim()
@@ -198,7 +193,6 @@ class Line:
             if (item := self.queue.take(now)) is None:
                 return
             try:
-                await self._numbers.book()
                 answer = await self.send(item.notice)
             except asyncio.CancelledError:
                 self.lost += 1

@@ -44,14 +44,16 @@ NO_FACTS: Private[Fact] = Private()
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Notice(Redacted):
-    """One event as it waits: small, without the message. ``vars`` is the text of the custom data."""
+    """One event as it waits: small, without the message. ``vars`` is the text of the custom data.
+
+    ``sequence`` counts up per account; 0: it has no number, as one about no real mail.
+    """
 
     _shown = ("id", "type", "account", "message_id", "sequence")
 
     id: str
     type: EventType
     at: datetime
-    sequence: int
     account: str | None = None
     stream: str | None = None
     message_id: str | None = None
@@ -61,6 +63,7 @@ class Notice(Redacted):
     by: str | None = None
     remote: str | None = None
     data: Mapping[str, Fact] = NO_FACTS
+    sequence: int = 0
 
     def body(self) -> bytes:
         """The JSON object (RFC 8259), in UTF-8. What the event itself brings never hides our own fields."""

@@ -84,10 +84,16 @@ class WebhooksSettings(Model):
     )
     max_age: Duration = Field(default=86400.0, gt=0, description="An event is forgotten when it is older.")
     max_queue: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Events that wait per URL; when full, the oldest retry goes."
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Events that wait per URL and worker; when full, the oldest retry goes.",
     )
     connections: int = Field(
-        default=4, ge=1, le=20, description="Requests at once per URL. With 1, first attempts keep their order."
+        default=4,
+        ge=1,
+        le=20,
+        description="Requests at once per URL and worker. With 1, first attempts of a worker keep their order.",
     )
     drain: Duration = Field(
         default=5.0, description="How long SIGTERM, or the end of an endpoint, waits for what is queued."

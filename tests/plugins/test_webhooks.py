@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mtaframe import CommandError, EventType, Message, Outcome, Reply
 from mtaframe.clock import SystemClock
+from mtaframe.state.memory import Sequences
 from mtaframe.storage import Counter
 from mtaframe.testing import (
     RecordingMta,
@@ -210,22 +211,40 @@ def test_custom_data_counts_only_if_it_is_a_sound_object(field: bytes, expected:
     assert sound_object(text or "") == (expected or {})
 
 
-async def test_numbers_go_on_behind_the_counter_and_are_in_it_before_they_are_seen(
-    mta: RecordingMta, receiver: Receiver
-) -> None:
+async def test_numbers_go_on_where_the_last_instance_left_them(mta: RecordingMta, receiver: Receiver) -> None:
     counter = Counter("webhooks.sequence", account="acme")
-    await mta.state.counters.add({counter: 41})
+    await mta.state.sequences.next(counter, 41)
     plugin = await webhooks(mta, endpoint(receiver.url))
     for _ in range(3):
         plugin.on_result(delivery(envelope=envelope(account="acme")), result())
     await until(lambda: len(receiver.taken) == 3)
     assert sorted(each["sequence"] for each in receiver.taken) == [42, 43, 44]
-    assert await mta.state.counters.sums([counter], mta.clock.now()) == [44]
     await plugin.stop()
     again = await webhooks(mta, endpoint(receiver.url))
     again.on_result(delivery(envelope=envelope(account="acme")), result())
     await again.stop()
     assert receiver.taken[-1]["sequence"] == 45
+
+
+class Gone(Sequences):
+    """The numbers of a server whose supervisor has died."""
+
+    async def next(self, sequence: Counter, count: int = 1) -> int:
+        raise ConnectionError
+
+
+async def test_an_event_that_can_get_no_number_is_told_without_one(
+    mta: RecordingMta, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    mta.state.sequences = Gone()  # type: ignore[misc]
+    plugin = await webhooks(mta, endpoint(receiver.url))
+    for _ in range(3):
+        plugin.on_result(delivery(), result())
+    await plugin.stop()
+    assert [each["sequence"] for each in receiver.taken] == [0, 0, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "events are told without a number fault=ConnectionError"
+    ]
 
 
 async def test_without_secret_and_token_there_is_no_signature(mta: RecordingMta, receiver: Receiver) -> None:

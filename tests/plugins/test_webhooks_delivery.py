@@ -38,9 +38,11 @@ async def webhooks(mta: RecordingMta, *endpoints: dict[str, object], **config: o
     return plugin
 
 
-def tell(plugin: Webhooks, count: int = 1) -> None:
+async def tell(plugin: Webhooks, count: int = 1) -> None:
+    """When it is done they are queued."""
     for _ in range(count):
         plugin.on_result(delivery(), result())
+    await asyncio.gather(*plugin._numbering)
 
 
 def line(plugin: Webhooks, receiver: Receiver) -> Line:
@@ -51,7 +53,7 @@ async def test_a_receiver_that_is_down_gets_everything_once_it_is_up(mta: Record
     async with Receiver() as other, Receiver() as receiver:
         await receiver.close()
         plugin = await webhooks(mta, endpoint(receiver.url), endpoint(other.url), retries=["20ms"] * 100)
-        tell(plugin, 50)
+        await tell(plugin, 50)
         await until(lambda: len(other.taken) == 50)
         await until(lambda: line(plugin, receiver).failed >= 8)
         assert line(plugin, receiver).state in ("failing", "resting")
@@ -68,7 +70,7 @@ async def test_500_is_tried_again_on_schedule_with_the_same_id_and_a_new_time(mt
     async with Receiver(500, 302, 404) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), retries=["1ms", "1ms", "1100ms"])
         began = time.monotonic()
-        tell(plugin)
+        await tell(plugin)
         await until(lambda: receiver.taken)
         assert 0.85 < time.monotonic() - began < 2
         assert len(receiver.events) == 4
@@ -82,7 +84,7 @@ async def test_500_is_tried_again_on_schedule_with_the_same_id_and_a_new_time(mt
 async def test_an_event_that_fails_does_not_hold_up_the_next_ones(mta: RecordingMta) -> None:
     async with Receiver(500) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), connections=1, retries=["300ms"])
-        tell(plugin, 5)
+        await tell(plugin, 5)
         await until(lambda: len(receiver.taken) == 5)
         assert [each["sequence"] for each in receiver.events] == [1, 2, 3, 4, 5, 1]
         await plugin.stop()
@@ -92,8 +94,8 @@ async def test_with_one_connection_events_keep_their_order_and_with_more_they_ov
     async with Receiver(delay=0.005) as strict, Receiver(delay=0.02) as loose:
         one = await webhooks(mta, endpoint(strict.url), connections=1)
         more = await webhooks(mta, endpoint(loose.url), connections=4)
-        tell(one, 20)
-        tell(more, 20)
+        await tell(one, 20)
+        await tell(more, 20)
         await asyncio.gather(one.stop(), more.stop())
         assert [each["sequence"] for each in strict.taken] == list(range(1, 21))
         assert (strict.most_at_once, loose.most_at_once) == (1, 4)
@@ -103,12 +105,12 @@ async def test_a_slow_receiver_holds_up_nobody_else(mta: RecordingMta) -> None:
     async with Receiver(delay=5) as slow, Receiver() as quick:
         plugin = await webhooks(mta, endpoint(slow.url, timeout="200ms"), endpoint(quick.url), max_queue=30)
         began = time.monotonic()
-        tell(plugin, 200)
+        await tell(plugin, 200)
         assert time.monotonic() - began < 0.1, "on_result waits for nothing"
         assert len(line(plugin, slow).queue) <= 30
         await until(lambda: len(quick.taken) == 30, 2)
         for _ in range(17):
-            tell(plugin, 10)
+            await tell(plugin, 10)
             await until(lambda: not len(line(plugin, quick).queue), 2)
         await until(lambda: line(plugin, slow).failed >= 4)
         assert line(plugin, slow).last == "no answer in time"
@@ -125,7 +127,7 @@ async def test_a_full_queue_is_bounded_and_counts_what_it_drops(
     async with Receiver(always=500) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), max_queue=100, retries=["1h"], drain="0ms")
         for _ in range(20):
-            tell(plugin, 100)
+            await tell(plugin, 100)
             assert len(line(plugin, receiver).queue) <= 100
             await asyncio.sleep(0)
         [shown] = await plugin.show()
@@ -139,11 +141,11 @@ async def test_a_full_queue_is_bounded_and_counts_what_it_drops(
 async def test_retry_after_holds_the_whole_url(status: int, mta: RecordingMta) -> None:
     async with Receiver((status, {"Retry-After": "1"})) as receiver, Receiver() as other:
         plugin = await webhooks(mta, endpoint(receiver.url), endpoint(other.url), connections=1, retries=["1ms"])
-        tell(plugin, 3)
+        await tell(plugin, 3)
         await until(lambda: receiver.events)
         began = time.monotonic()
         await until(lambda: line(plugin, receiver).state == "asked to wait")
-        tell(plugin, 2)
+        await tell(plugin, 2)
         await until(lambda: len(other.taken) == 5)
         await asyncio.sleep(0.3)
         assert len(receiver.events) == 1
@@ -155,7 +157,7 @@ async def test_retry_after_holds_the_whole_url(status: int, mta: RecordingMta) -
 async def test_retry_after_is_heeded_at_the_end_too(mta: RecordingMta, caplog: pytest.LogCaptureFixture) -> None:
     async with Receiver((429, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), connections=1)
-        tell(plugin, 3)
+        await tell(plugin, 3)
         await until(lambda: line(plugin, receiver).failed)
         await plugin.stop()
         assert len(receiver.events) == 1
@@ -165,9 +167,9 @@ async def test_retry_after_is_heeded_at_the_end_too(mta: RecordingMta, caplog: p
 async def test_410_switches_the_url_off_until_its_configuration_changes(mta: RecordingMta) -> None:
     async with Receiver(410) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), connections=1)
-        tell(plugin, 3)
+        await tell(plugin, 3)
         await until(lambda: line(plugin, receiver).state == "off")
-        tell(plugin, 2)
+        await tell(plugin, 2)
         [shown] = await plugin.show()
         assert (shown["state"], shown["last"], shown["dropped"], shown["queued"]) == ("off", "410", 5, 0)
         same = await webhooks(mta, endpoint(receiver.url))
@@ -175,14 +177,14 @@ async def test_410_switches_the_url_off_until_its_configuration_changes(mta: Rec
         assert line(same, receiver).state == "off"
         changed = await webhooks(mta, endpoint(receiver.url, timeout="3s"))
         changed.adopt(same)
-        tell(changed)
+        await tell(changed)
         await until(lambda: receiver.taken)
         assert len(receiver.events) == 2
         receiver.answers.append(410)
-        tell(changed)
+        await tell(changed)
         await until(lambda: line(changed, receiver).is_off)
-        assert await changed.retry(receiver.url) == "0 to try again"
-        tell(changed)
+        assert await changed.retry(receiver.url) == 0
+        await tell(changed)
         await changed.stop()
         assert len(receiver.taken) == 2
 
@@ -193,7 +195,7 @@ async def test_410_switches_the_url_off_until_its_configuration_changes(mta: Rec
 async def test_strict_200_counts_200_alone(status: int, strict: bool, is_success: bool, mta: RecordingMta) -> None:
     async with Receiver(always=status) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url, strict_200=strict))
-        tell(plugin)
+        await tell(plugin)
         await until(lambda: line(plugin, receiver).last == str(status))
         assert (line(plugin, receiver).sent, line(plugin, receiver).failed) == (is_success, not is_success)
         await plugin.stop()
@@ -204,18 +206,18 @@ async def test_what_is_too_old_is_forgotten_and_retry_hastens_what_waits() -> No
     mta = RecordingMta(clock=clock)
     async with Receiver(500, 500) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), retries=["1h"], max_age="3h", connections=1)
-        tell(plugin, 2)
+        await tell(plugin, 2)
         await until(lambda: line(plugin, receiver).queue.parked == 2)
-        assert await plugin.retry(receiver.url) == "2 to try again"
+        assert await plugin.retry(receiver.url) == 2
         await until(lambda: len(receiver.taken) == 2)
         receiver.answers.extend([500, 500])
-        tell(plugin, 2)
+        await tell(plugin, 2)
         await until(lambda: line(plugin, receiver).queue.parked == 2)
         clock.advance(1800)
-        tell(plugin)
+        await tell(plugin)
         await until(lambda: len(receiver.taken) == 3)
         clock.advance(9001)
-        tell(plugin)
+        await tell(plugin)
         await until(lambda: len(receiver.taken) == 4)
         assert (len(line(plugin, receiver).queue), line(plugin, receiver).queue.expired) == (0, 2)
         await plugin.stop()
@@ -233,12 +235,12 @@ async def test_a_reload_loses_nothing_and_sends_nothing_twice(mta: RecordingMta)
         plugin = await webhooks(mta, endpoint(receiver.url), connections=2)
         told = 0
         for round_ in range(10):
-            tell(plugin, 20)
+            await tell(plugin, 20)
             await asyncio.sleep(0.005)
             new = await webhooks(mta, endpoint(receiver.url), connections=1 + round_ % 4)
             new.adopt(plugin)
-            tell(plugin, 5)
-            tell(new, 5)
+            await tell(plugin, 5)
+            await tell(new, 5)
             await plugin.stop()
             plugin, told = new, told + 30
         await until(lambda: len(receiver.taken) == told)
@@ -250,14 +252,14 @@ async def test_a_reload_loses_nothing_and_sends_nothing_twice(mta: RecordingMta)
 async def test_an_endpoint_that_goes_gets_what_waits_for_it_once_more(mta: RecordingMta) -> None:
     async with Receiver(500, 500, 500) as gone, Receiver() as stays:
         old = await webhooks(mta, endpoint(gone.url), endpoint(stays.url), retries=["1h"])
-        tell(old, 3)
+        await tell(old, 3)
         await until(lambda: line(old, gone).queue.parked == 3)
         new = await webhooks(mta, endpoint(stays.url))
         new.adopt(old)
-        tell(old)
+        await tell(old)
         await old.stop()
         assert len(gone.taken) == 4
-        tell(old)
+        await tell(old)
         assert line(old, gone).dropped == 1
         assert [each["url"] for each in await new.show()] == [stays.url]
         await new.stop()
@@ -267,7 +269,7 @@ async def test_an_endpoint_that_goes_gets_what_waits_for_it_once_more(mta: Recor
 async def test_the_end_is_bounded_and_says_what_is_lost(mta: RecordingMta, caplog: pytest.LogCaptureFixture) -> None:
     async with Receiver(delay=30) as silent, Receiver(always=500) as broken, Receiver(delay=0.01) as good:
         plugin = await webhooks(mta, *(endpoint(each.url) for each in (silent, broken, good)), drain="300ms")
-        tell(plugin, 20)
+        await tell(plugin, 20)
         began = time.monotonic()
         await plugin.stop()
         assert time.monotonic() - began < 1
@@ -284,6 +286,7 @@ async def test_it_costs_little_to_tell(mta: RecordingMta) -> None:
         began = time.perf_counter()
         for _ in range(5000):
             plugin.on_result(copy, how)
+        await asyncio.gather(*plugin._numbering)
         each = (time.perf_counter() - began) / 5000
         assert each < 100e-6
         await plugin.stop()
