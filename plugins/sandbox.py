@@ -1,4 +1,7 @@
-"""sandbox: a transport that keeps mail in RAM instead of delivering it, for trials. See docs/plugins/sandbox.md."""
+"""sandbox: a transport that keeps mail in RAM instead of delivering it, for trials. See docs/plugins/sandbox.md.
+
+Each process keeps what it carried; the commands speak for all of them.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -13,6 +16,7 @@ from mtaframe import (
     Address,
     Attempt,
     CommandError,
+    Counter,
     Delivery,
     Duration,
     Message,
@@ -34,14 +38,17 @@ NAME = "sandbox"
 
 _KEPT = Reply(250, "2.0.0", "kept in the sandbox, NOT delivered")
 _TOO_BIG = Reply(552, "5.3.4", "the message is bigger than the whole sandbox")
+_IDS = Counter("sandbox.id")
 
 
 class SandboxSettings(Model):
     """The keys of ``conf/sandbox.toml``."""
 
     max_age: Duration = Field(default=86400.0, gt=0, description="How long a message is kept.")
-    max_count: int = Field(default=1000, ge=1, description="How many messages are kept; the oldest goes first.")
-    max_size: Size = Field(default=100_000_000, gt=0, description="How much all of them may hold.")
+    max_count: int = Field(
+        default=1000, ge=1, description="How many messages each worker keeps; the oldest goes first."
+    )
+    max_size: Size = Field(default=100_000_000, gt=0, description="How much all of a worker's may hold.")
 
 
 class NoSuchMessageError(CommandError):
@@ -74,12 +81,10 @@ class Inbox:
         self.owner = owner
         self.kept: OrderedDict[str, Kept] = OrderedDict()
         self._size = 0
-        self._last = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def keep(self, delivery: Delivery, now: datetime) -> None:
-        self._last += 1
-        kept = Kept(str(self._last), now, delivery.reverse_path, delivery.recipient.address, delivery.message)
+    def keep(self, number: int, delivery: Delivery, now: datetime) -> None:
+        kept = Kept(str(number), now, delivery.reverse_path, delivery.recipient.address, delivery.message)
         self.kept[kept.id] = kept
         self._size += kept.message.size
 
@@ -111,6 +116,20 @@ class Inbox:
             self._timer = None
 
 
+def by_id(tables: Sequence[Sequence[Mapping[str, Any]]]) -> Sequence[Mapping[str, Any]]:
+    """What all processes hold, in one table."""
+    return sorted((row for table in tables for row in table), key=lambda row: int(row["id"]))
+
+
+def the_one(found: Sequence[str | bytes]) -> str | bytes:
+    """A message is in one process only."""
+    return found[0]
+
+
+def forgotten(counts: Sequence[int]) -> str:
+    return f"{sum(counts)} forgotten"
+
+
 class Sandbox(Plugin):
     """Keeps mail instead of delivering it."""
 
@@ -139,13 +158,14 @@ class Sandbox(Plugin):
         now = self.mta.clock.now()
         if deliveries[0].message.size > self.config.max_size:
             return [Result(Outcome.FAILED, _TOO_BIG, NAME, route=route, began=now) for _ in deliveries]
+        first = await self.mta.state.sequences.next(_IDS, len(deliveries))
         attempt.dot_sent = True
-        for delivery in deliveries:
-            self._inbox.keep(delivery, now)
+        for number, delivery in enumerate(deliveries, first):
+            self._inbox.keep(number, delivery, now)
         self._inbox.tidy()
         return [Result(Outcome.DELIVERED, _KEPT, NAME, route=route, began=now) for _ in deliveries]
 
-    @command
+    @command(gather=by_id)
     async def list(self) -> Sequence[Mapping[str, Any]]:
         """What the sandbox holds, oldest first."""
         self._inbox.tidy()
@@ -161,7 +181,7 @@ class Sandbox(Plugin):
             for kept in self._inbox.kept.values()
         ]
 
-    @command
+    @command(gather=the_one)
     async def show(self, id: str, *, raw: bool = False) -> str | bytes:  # noqa: A002 - the word on the command line
         """One message of the sandbox.
 
@@ -176,7 +196,7 @@ class Sandbox(Plugin):
         sender = kept.reverse_path.mailbox if kept.reverse_path else ""
         return f"MAIL FROM:<{sender}>\nRCPT TO:<{kept.recipient.mailbox}>\n\n{kept.octets.decode('utf-8', 'replace')}"
 
-    @command
-    async def clear(self) -> str:
+    @command(gather=forgotten)
+    async def clear(self) -> int:
         """Forget everything in the sandbox."""
-        return f"{self._inbox.clear()} forgotten"
+        return self._inbox.clear()

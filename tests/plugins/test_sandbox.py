@@ -3,14 +3,16 @@ from typing import Any
 
 import pytest
 
-from mtaframe import Outcome
+from mtaframe import Outcome, State
 from mtaframe.lifecycle import Attempt
+from mtaframe.state import MemoryState
 from mtaframe.testing import RecordingMta, VirtualClock, deliveries, message, route
-from mtaframe_plugins.sandbox import NoSuchMessageError, Sandbox
+from mtaframe_plugins.sandbox import NoSuchMessageError, Sandbox, by_id, forgotten, the_one
+from tests.plugins.shared_state import views
 
 
-def sandbox(clock: VirtualClock | None = None, **config: object) -> Sandbox:
-    return Sandbox(Sandbox.Config.model_validate(config), RecordingMta(clock=clock))
+def sandbox(clock: VirtualClock | None = None, state: State | None = None, **config: object) -> Sandbox:
+    return Sandbox(Sandbox.Config.model_validate(config), RecordingMta(clock=clock, state=state))
 
 
 async def send(box: Sandbox, *to: str, **changes: Any) -> Any:
@@ -92,7 +94,8 @@ async def test_a_message_that_can_never_fit_is_refused() -> None:
 
 async def test_the_inbox_outlives_a_reload_and_the_old_instance_may_still_add_to_it() -> None:
     clock = VirtualClock()
-    old, new = sandbox(clock), sandbox(clock, max_count=2)
+    state = MemoryState(clock)
+    old, new = sandbox(clock, state), sandbox(clock, state, max_count=2)
     await send(old, "a@example.net")
     new.adopt(old)
     await send(old, "b@example.net")
@@ -106,7 +109,7 @@ async def test_the_inbox_outlives_a_reload_and_the_old_instance_may_still_add_to
 async def test_clear_forgets_everything() -> None:
     box = sandbox()
     await send(box)
-    assert await box.clear() == "1 forgotten"
+    assert await box.clear() == 1
     assert await box.list() == []
     await send(box)
     assert [row["id"] for row in await box.list()] == ["2"]
@@ -118,3 +121,23 @@ async def test_its_values_do_not_print_what_they_hold() -> None:
     await send(box, "canary@example.net", message=message(fields={"Subject": "canary"}))
     assert "canary" not in repr(box._inbox.kept)
     await box.stop()
+
+
+async def test_two_processes_keep_their_own_and_the_commands_speak_for_both() -> None:
+    clock = VirtualClock()
+    one, other = (sandbox(clock, state) for state in views(clock))
+    await asyncio.gather(*(send(box, f"{name}@example.net") for name in "abc" for box in (one, other)))
+    await send(other, "x@example.net", "y@example.net")
+    answers = [await box.list() for box in (one, other)]
+    assert [len(rows) for rows in answers] == [3, 5]
+    rows = by_id(answers)
+    assert [row["id"] for row in rows] == ["1", "2", "3", "4", "5", "6", "7", "8"]
+    assert [row["recipient"] for row in rows[-2:]] == ["x@example.net", "y@example.net"]
+    with pytest.raises(NoSuchMessageError):
+        await one.show("8")
+    assert "RCPT TO:<y@example.net>" in str(the_one([await other.show("8")]))
+    assert forgotten([await box.clear() for box in (one, other)]) == "8 forgotten"
+    await send(one)
+    assert [row["id"] for row in await one.list()] == ["9"]
+    await one.stop()
+    await other.stop()
