@@ -63,7 +63,7 @@ async def chain(folder: Path) -> AsyncIterator[tuple[Endpoint, ScriptedMx, Scrip
 
 @pytest.mark.parametrize("stage", ["rcpt", "dot"])
 async def test_a_tarpit_leaves_room_for_the_rest(start_postfix: StartPostfix, tmp_path: Path, stage: str) -> None:
-    """With Postfix's defaults, and a tarpit that takes 20 seconds for each message, it took 3 minutes."""
+    """With Postfix's defaults, and a tarpit that takes 20 seconds for each message, it took nearly four minutes."""
     async with chain(tmp_path) as (endpoint, slow, fast):
         slow.script(stage, HANG, always=True)
         postfix = await postfix_before(start_postfix, endpoint, back_off=300)
