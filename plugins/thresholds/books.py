@@ -63,6 +63,11 @@ class Book:
         self.rules = rules
         self._standing, self._steps = _registers(self.account, rules, mode)
 
+    def counted(self, index: int, amount: int) -> None:
+        """In what is known of each window, and in what is being read."""
+        for tally in (*self.tallies.values(), *self.fresh.values()):
+            tally[index] += amount
+
     def used_counter(self, stream: str) -> Counter:
         counter = self.used_counters.get(stream)
         if counter is None:
@@ -156,9 +161,8 @@ class Books:
 
     async def count(self, book: Book, which: Sequence[int]) -> None:
         """One more of each of these."""
-        for tally in book.tallies.values():
-            for index in which:
-                tally[index] += 1
+        for index in which:
+            book.counted(index, 1)
         await self._state.counters.add({book.counters[index]: 1 for index in which})
 
     def heard(self, amounts: Mapping[Counter, int]) -> set[str]:
@@ -167,8 +171,7 @@ class Books:
         for counter, amount in amounts.items():
             book, index = self._books.get(counter.account), _INDEX.get(counter.name)
             if book is not None and index is not None:
-                for tally in (*book.tallies.values(), *book.fresh.values()):
-                    tally[index] += amount
+                book.counted(index, amount)
                 changed.add(book.account)
         return changed
 
