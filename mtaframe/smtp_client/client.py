@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from mtaframe.delivery import Delivery, Result, Route, Tls
 from mtaframe.lifecycle import Attempt, Clock, Resolver
 from mtaframe.settings import DeliverySettings
+from mtaframe.smtp_client.answer_time import AnswerTimes
 from mtaframe.smtp_client.connection import Budget, Connection, Target, Trust, opened
 from mtaframe.smtp_client.errand import Errand
 from mtaframe.smtp_client.mx import Hops
@@ -32,6 +33,7 @@ class SmtpClient:
         self._settings = settings
         self._trust = Trust()
         self._pool = Pool(settings.idle_timeout, settings.max_uses)
+        self._answer_times = AnswerTimes()
 
     async def close(self) -> None:
         """Take leave of every idle connection; returns when their sockets are closed."""
@@ -97,9 +99,13 @@ class SmtpClient:
                     self._pool.retire(connection)
                     connection = None
                     continue
+                if budget.left < self._answer_times.needed(target.address, budget.total):
+                    return errand.stop(todo, Trouble(Kind.LATE))
                 if not await attempt.may_begin():
                     return errand.stop(todo, Trouble(Kind.RESTS))
-                transaction = Transaction(connection, errand, batch, attempt, budget, self._settings)
+                transaction = Transaction(
+                    connection, errand, batch, attempt, budget, self._settings, self._answer_times
+                )
                 trouble = await transaction.run()
                 todo = transaction.again + rest
                 if not self._pool.is_good(connection):

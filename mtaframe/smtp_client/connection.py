@@ -63,13 +63,14 @@ class Target(Redacted):
 
 
 class Budget:
-    """The time that one attempt has left before its final dot."""
+    """The time that one attempt has left before its final dot; ``total`` is what it had at first."""
 
-    __slots__ = ("_attempt", "_clock")
+    __slots__ = ("_attempt", "_clock", "total")
 
     def __init__(self, attempt: Attempt, clock: Clock) -> None:
         self._attempt = attempt
         self._clock = clock
+        self.total = self.left
 
     @property
     def left(self) -> float:

@@ -15,6 +15,7 @@ from mtaframe.lifecycle import Attempt
 from mtaframe.message import Message
 from mtaframe.reply import Reply, Stage
 from mtaframe.settings import DeliverySettings
+from mtaframe.smtp_client.answer_time import AnswerTimes
 from mtaframe.smtp_client.connection import Budget, Connection
 from mtaframe.smtp_client.errand import Errand
 from mtaframe.smtp_client.notification import mail_wishes, rcpt_wishes
@@ -41,6 +42,7 @@ class Transaction:
         attempt: Attempt,
         budget: Budget,
         settings: DeliverySettings,
+        answer_times: AnswerTimes,
     ) -> None:
         self._connection = connection
         self._wire = connection.wire
@@ -49,6 +51,7 @@ class Transaction:
         self._attempt = attempt
         self._budget = budget
         self._settings = settings
+        self._answer_times = answer_times
         self._remote = connection.target.name
         self.again: list[int] = []
         """Places to be tried again at this host: too many at a time, or the connection gave out before their turn."""
@@ -231,9 +234,13 @@ class Transaction:
             raise TroubleError(Trouble(Kind.HELD_BACK))
         if wire.was_answered:
             return await self._cut_short(accepted)
+        left, address = self._budget.left, self._connection.target.address
+        if left < self._answer_times.needed(address, self._budget.total):
+            raise TroubleError(Trouble(Kind.LATE))
         self._attempt.dot_sent = True
         wire.send(last)
         replies = await wire.replies(due, self._settings.dot_timeout)
+        self._answer_times.note(address, left - self._budget.left)
         for number, place in enumerate(accepted):
             answer = replies[number : number + 1] if lmtp else replies
             if answer:
