@@ -37,6 +37,7 @@ class Conversation(Introduction):
         self._table = _LMTP_COMMANDS if self._is_lmtp else _SMTP_COMMANDS
         self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
         self._begun = Mail(None)  # the MAIL that it began with
+        self._rcpt_parameters: tuple[str, ...] = ()
         self._domain: str | None = None
         self._unproven: list[Transaction] = []
         self._is_completing = False
@@ -108,8 +109,8 @@ class Conversation(Introduction):
             self._complain(replies.UNDER_WAY)
             return
         settings = self._server.settings
-        known = self._offer.mail_parameters if self._is_extended else ()
-        mail = parse_mail(argument, known, settings.max_size)
+        offer = self._offer if self._is_extended else None
+        mail = parse_mail(argument, offer.mail_parameters if offer else (), settings.max_size)
         if isinstance(mail, Reply):
             self._complain(mail)
             return
@@ -119,14 +120,14 @@ class Conversation(Introduction):
             self.say(answer)
             return
         self._transaction, self._terms, self._begun, self._domain = answer, settings, mail, None
+        self._rcpt_parameters = offer.rcpt_parameters if offer else ()
         self.say(Reply(250, "2.1.0", "ok"))
 
     async def _rcpt(self, argument: str) -> None:
         if self._transaction is None:
             self._complain(replies.MAIL_FIRST)
             return
-        known = self._offer.rcpt_parameters if self._is_extended else ()
-        recipient = parse_rcpt(argument, known, smtputf8=self._begun.smtputf8)
+        recipient = parse_rcpt(argument, self._rcpt_parameters, smtputf8=self._begun.smtputf8)
         if isinstance(recipient, Reply):
             self._complain(recipient)
         elif self._transaction.accepted >= self._terms.max_recipients:

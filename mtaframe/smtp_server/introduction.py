@@ -82,9 +82,9 @@ class Introduction(Wire):
 
     @property
     def _offer(self) -> Offer:
-        """What holds for this client now. Strangers to a listener that takes mail for some domains get no DSN:
+        """What holds for this client now.
 
-        a report of success to a reverse-path that anybody could write would be backscatter.
+        No DSN for strangers where they may send at all: a report of success would go to whatever address they write.
         """
         settings, session = self._server.settings, self._client
         return Offer(
@@ -128,6 +128,7 @@ class Introduction(Wire):
             self.say(Reply(220, "2.0.0", "go ahead"))
             await self._secure(certificates)
             self._is_extended = False
+            self._forget()
             assert self.transport is not None
             version = self.transport.get_extra_info("ssl_object").version()
             self._identify(ehlo="", tls=version, account=None)
