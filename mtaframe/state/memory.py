@@ -1,40 +1,69 @@
-"""State in RAM: gone with the process. The other backends keep this one's promises (``mtaframe.storage``)."""
+"""State in RAM: gone with the process. What outlives it is built on this, and keeps the same promises.
 
-import hashlib
-import os
-from collections import Counter as Tally
+The law: ``changed`` is called with everything that becomes different, so that a backend can write it down.
+"""
+
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from mtaframe.lifecycle import Clock
+from mtaframe.state.digests import Digests, Print
+from mtaframe.state.keys import Keyring
 from mtaframe.storage import NAME, Counter, Told
 
 BUCKET = 3600
 """Seconds: a window is exact to the hour."""
 KEPT = 45 * 86400
 """Seconds that a counter remembers."""
-DIGEST_SIZE = 16
 
 
 class Counters:
-    """Integers over time."""
+    """Integers over time. ``changed`` gets a counter, an hour since 1970, and what it holds now; None if nothing."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, kept: float = KEPT, changed: Callable[[Counter, int, int | None], None] = lambda *_: None
+    ) -> None:
         self._clock = clock
+        self._hours = int(kept) // BUCKET
+        self._changed = changed
         self._buckets: defaultdict[Counter, dict[int, int]] = defaultdict(dict)
+        self._pruned = self._hour(clock.now())
+
+    def fill(self, rows: Iterable[tuple[Counter, int, int]]) -> None:
+        """Take over what an earlier process counted: (counter, hour, amount), in the order of the hours."""
+        for counter, hour, amount in rows:
+            self._buckets[counter][hour] = amount
+
+    def rows(self) -> Iterator[tuple[Counter, int, int]]:
+        """All that is remembered."""
+        return ((counter, hour, amount) for counter, hours in self._buckets.items() for hour, amount in hours.items())
 
     async def add(self, amounts: Mapping[Counter, int]) -> None:
         self._add(amounts)
 
     def _add(self, amounts: Mapping[Counter, int]) -> None:
         hour = self._hour(self._clock.now())
+        if hour != self._pruned:
+            self.prune()
         for counter, amount in amounts.items():
             buckets = self._buckets[counter]
             buckets[hour] = buckets.get(hour, 0) + amount
-            if len(buckets) * BUCKET > KEPT:
-                del buckets[min(buckets)]
+            self._changed(counter, hour, buckets[hour])
+
+    def prune(self) -> None:
+        """Forget the hours that are too long ago."""
+        self._pruned = self._hour(self._clock.now())
+        for counter in list(self._buckets):
+            for hour in [hour for hour in self._buckets[counter] if hour <= self._pruned - self._hours]:
+                self._forget(counter, hour)
+
+    def _forget(self, counter: Counter, hour: int) -> None:
+        del self._buckets[counter][hour]
+        self._changed(counter, hour, None)
+        if not self._buckets[counter]:
+            del self._buckets[counter]
 
     async def sums(self, counters: Sequence[Counter], since: datetime) -> list[int]:
         return [self._sum(counter, since) for counter in counters]
@@ -45,7 +74,8 @@ class Counters:
 
     async def clear(self, counters: Iterable[Counter]) -> None:
         for counter in counters:
-            self._buckets.pop(counter, None)
+            for hour in list(self._buckets.get(counter, ())):
+                self._forget(counter, hour)
 
     async def take(
         self, counter: Counter, count: int, *, per_hour: int | None = None, per_day: int | None = None
@@ -58,6 +88,14 @@ class Counters:
         self._add({counter: count})
         return None
 
+    def totals(self, days: int) -> dict[Counter, int]:
+        """What each has counted since the beginning of the day (UTC) so many days ago; 0 is today."""
+        first = self._hour(midnight(self._clock.now())) - days * 24
+        totals = {
+            one: sum(amount for hour, amount in hours.items() if hour >= first) for one, hours in self._buckets.items()
+        }
+        return {counter: total for counter, total in totals.items() if total}
+
     def follow(self, names: str, told: Told) -> Callable[[], None]:
         return lambda: None  # there are no others
 
@@ -67,10 +105,19 @@ class Counters:
 
 
 class Registers:
-    """Integers that stay."""
+    """Integers that stay. ``changed`` gets a register, and its new value."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Counter, int], None] = lambda *_: None) -> None:
+        self._changed = changed
         self._values: dict[Counter, int] = {}
+
+    def fill(self, rows: Iterable[tuple[Counter, int]]) -> None:
+        """Take over what an earlier process left."""
+        self._values.update(rows)
+
+    def rows(self) -> Iterator[tuple[Counter, int]]:
+        """All that are not 0."""
+        return iter(self._values.items())
 
     def value(self, register: Counter) -> int:
         return self._values.get(register, 0)
@@ -82,6 +129,7 @@ class Registers:
         if self.value(register) != before:
             return False
         self._set(register, after)
+        self._changed(register, after)
         return True
 
     def _set(self, register: Counter, value: int) -> None:
@@ -92,42 +140,50 @@ class Registers:
 
 
 class Sequences:
-    """Numbers that are given out once."""
+    """Numbers that are given out once; ``first`` is that of a sequence which is not known yet."""
 
-    def __init__(self) -> None:
-        self._last: Tally[Counter] = Tally()
+    def __init__(self, first: int = 1) -> None:
+        self.first = first
+        self._last: dict[Counter, int] = {}
 
     async def next(self, sequence: Counter, count: int = 1) -> int:
-        self._last[sequence] += count
-        return self._last[sequence] - count + 1
+        return self._given(sequence, count)
+
+    def _given(self, sequence: Counter, count: int) -> int:
+        """The first of so many."""
+        first = self._last.get(sequence, self.first - 1) + 1
+        self._last[sequence] = first + count - 1
+        return first
 
 
-class Digests:
-    """Keyed digests with an integer and an end; the key dies with the process."""
+class DigestTable:
+    """Digests in a dictionary."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._key = os.urandom(32)
-        self._entries: dict[bytes, tuple[int, datetime]] = {}
+        self._entries: dict[tuple[str, str, bytes], tuple[int, float]] = {}
 
-    async def put(self, purpose: str, what: bytes, value: int, until: datetime) -> None:
-        self._entries[self._digest(purpose, what)] = (int(value), until)
+    async def put(self, purpose: str, key_id: str, digest: bytes, value: int, until: float) -> None:
+        self._entries[purpose, key_id, digest] = (value, until)
 
-    async def get(self, purpose: str, what: bytes) -> int | None:
-        digest = self._digest(purpose, what)
-        value, until = self._entries.get(digest, (None, None))
-        if until is not None and until <= self._clock.now():
-            del self._entries[digest]
-            return None
-        return value
+    async def get(self, purpose: str, prints: Sequence[Print]) -> int | None:
+        for key_id, digest in prints:
+            value, until = self._entries.get((purpose, key_id, digest), (None, 0.0))
+            if value is not None and until > self._clock.now().timestamp():
+                return value
+            self._entries.pop((purpose, key_id, digest), None)
+        return None
 
-    async def drop(self, purpose: str, what: bytes) -> None:
-        self._entries.pop(self._digest(purpose, what), None)
+    async def drop(self, purpose: str, prints: Sequence[Print]) -> None:
+        for key_id, digest in prints:
+            self._entries.pop((purpose, key_id, digest), None)
 
-    def _digest(self, purpose: str, what: bytes) -> bytes:
-        if not NAME.fullmatch(purpose):
-            raise ValueError("a purpose is a name")
-        return hashlib.blake2b(purpose.encode() + b"\0" + what, key=self._key, digest_size=DIGEST_SIZE).digest()
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are by purpose and key."""
+        counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for purpose, key_id, _ in self._entries:
+            counts[purpose, key_id] += 1
+        return dict(counts)
 
 
 class Documents:
@@ -137,6 +193,7 @@ class Documents:
         self._documents: dict[tuple[str, str, str], bytes] = {}
 
     async def put(self, account: str, kind: str, name: str, content: bytes) -> None:
+        named(account, kind)
         self._documents[account, kind, name] = content
 
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
@@ -150,16 +207,54 @@ class Documents:
             if key[0] == account and kind in (None, key[1]) and name in (None, key[2]):
                 del self._documents[key]
 
+    async def of(self, account: str) -> list[tuple[str, str, bytes]]:
+        """(kind, name, content) of all that an account has."""
+        return sorted((kind, name, text) for (owner, kind, name), text in self._documents.items() if owner == account)
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are by account and key."""
+        counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for account, _, _ in self._documents:
+            counts[account, ""] += 1
+        return dict(counts)
+
 
 class MemoryState:
     """All of it, in RAM."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.counters = Counters(clock)
+    trouble = None
+    folder = None
+    ledger = None
+
+    def __init__(self, clock: Clock, kept: float = KEPT) -> None:
+        self.keyring = Keyring.random()
+        self.ledger_key = self.keyring.newest("ledger")[1]
+        self.counters = Counters(clock, kept)
         self.registers = Registers()
         self.sequences = Sequences()
-        self.digests = Digests(clock)
+        self.digests = Digests(self.keyring, DigestTable(clock))
         self.documents = Documents()
+
+    def ledger_rows(self) -> list[tuple[bytes, int, float]]:
+        return []
+
+    async def shrink(self) -> None:
+        """Nothing of what was dropped is left anywhere."""
+
+    async def keys_needed(self) -> dict[tuple[str, str], int]:
+        return {}
+
+    async def forget_key(self, purpose: str, key_id: str) -> None:
+        """There is none but those of this process."""
+
+    async def close(self) -> None:
+        """There is nothing to end."""
+
+
+def named(*names: str) -> None:
+    """ValueError unless they are names: accounts, kinds, purposes."""
+    if not all(map(NAME.fullmatch, names)):
+        raise ValueError("an account, a kind or a purpose is a name in lower case")
 
 
 def midnight(now: datetime) -> datetime:

@@ -72,8 +72,8 @@ async def test_a_digest_has_a_purpose_and_an_end(state, clock):
 
 async def test_of_what_was_put_only_sixteen_octets_are_kept(state, clock):
     await state.digests.put("a", b"bob@example.net", 1, clock.now() + timedelta(days=1))
-    assert [len(digest) for digest in state.digests._entries] == [16]
-    assert "bob" not in repr(vars(state.digests))
+    assert [len(digest) for _, _, digest in state.digests.table._entries] == [16]
+    assert "bob" not in repr(vars(state.digests.table))
 
 
 async def test_a_digest_is_dropped(state, clock):
