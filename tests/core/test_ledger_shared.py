@@ -86,7 +86,7 @@ def test_a_page_counts_connections_by_worker_and_marks_by_fingerprint():
     seen = Page(os.dup(page.fd))
     page.set_connections(1, 7)
     page.set_connections(2, -1)
-    assert seen.connections(3) == (0, 7, -1)
+    assert seen.connections(3) == (-1, 7, -1)
     for _ in range(3):
         page.mark(b"aaaa", 1)
     page.mark(b"aaaa", -1)
