@@ -18,7 +18,7 @@ class Mtaframe:
     ``log`` has all lines that it has logged, once it has ended; it may be started again then.
     """
 
-    program = PROGRAM
+    program: tuple[str, ...] = PROGRAM
 
     def __init__(self, folder: Path, settings: str) -> None:
         self.folder = folder

@@ -1,0 +1,38 @@
+"""Real mail servers upstream, and processes that die: what they have acknowledged is delivered or reported."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import StartExim, StartPostfix
+from tests.faults import harness
+from tests.faults.harness import Fault, happen, house, worker
+from tests.faults.real_upstream import EXIM_ROUTERS, EXIM_TRANSPORTS, RealUpstream
+
+FAULTS: list[Fault] = [worker] * 6
+
+
+async def faulted(run: harness.House, upstream: RealUpstream) -> None:
+    async with upstream.running():
+        async with run.under_load(upstream):
+            await happen(run, FAULTS)
+        run.assert_nothing_is_lost(await run.settled(upstream))
+
+
+@pytest.mark.parametrize(("door", "relay"), [("lmtp", "lmtp:inet:127.0.0.1:{}"), ("mta", "smtp:[127.0.0.1]:{}")])
+async def test_postfix_loses_nothing_by_six_kills(
+    start_postfix: StartPostfix, tmp_path: Path, door: str, relay: str
+) -> None:
+    async with house(tmp_path, harness.seed()) as run:
+        postfix = await start_postfix(relay=relay.format(run.ports[door]))
+        await faulted(run, RealUpstream(run.books, postfix))
+
+
+@pytest.mark.parametrize(("door", "protocol"), [("lmtp", "lmtp"), ("mta", "smtp")])
+async def test_exim_loses_nothing_by_six_kills(start_exim: StartExim, tmp_path: Path, door: str, protocol: str) -> None:
+    async with house(tmp_path, harness.seed()) as run:
+        run.load = 12.0
+        transports = EXIM_TRANSPORTS.format(port=run.ports[door], protocol=protocol)
+        exim = await start_exim(relay={"routers": EXIM_ROUTERS, "transports": transports})
+        await faulted(run, RealUpstream(run.books, exim))
+        assert (" PRDR " in exim.log()) == (protocol == "smtp")
