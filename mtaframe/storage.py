@@ -54,7 +54,10 @@ class Counters(Protocol):
         """
 
     def follow(self, names: str, told: Told) -> Callable[[], None]:
-        """Be told what other processes add to counters whose name begins so. The answer ends it."""
+        """Be told what other processes add to counters whose name begins so. The answer ends it.
+
+        Whoever adds that, and its own, to what ``sums`` answered last, misses nothing and has nothing twice.
+        """
 
 
 class Registers(Protocol):
