@@ -18,9 +18,9 @@ SENT, BOUNCED, OTHER = Counter("a.sent", "shop"), Counter("a.bounced", "shop"), 
 class Server:
     """The owner's state, and the workers by number."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, state=None):
         self.clock = clock
-        self.state = MemoryState(clock)
+        self.state = state or MemoryState(clock)
         self.desk = StateDesk(self.state, clock)
         self.workers = {}
         self.links = {}
@@ -56,8 +56,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(count, clock=None):
-    server = Server(clock or VirtualClock())
+async def serving(count, state=None):
+    server = Server(VirtualClock(), state)
     workers = [await server.start(number) for number in range(count)]
     yield server, workers
     for number in list(server.workers):

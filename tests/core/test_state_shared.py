@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 
 from mtaframe.link import LinkError
-from mtaframe.state import remote
+from mtaframe.settings import StateSettings
+from mtaframe.state import open_state, remote
+from mtaframe.testing import VirtualClock
 from tests.core.state_server import BOUNCED, OTHER, SENT, serving
 
 # counters
@@ -191,6 +193,27 @@ async def test_documents_are_the_owners():
         assert await server.state.documents.get("shop", "template", "welcome") == b"Hello"
         await two.documents.drop("shop")
         assert await one.documents.get("shop", "template", "welcome") is None
+
+
+async def test_what_workers_keep_in_a_file_the_next_ones_find(tmp_path):
+    settings, clock = StateSettings(folder=str(tmp_path)), VirtualClock()
+    state = await open_state(settings, tmp_path, clock)
+    async with serving(2, state) as (_, (one, two)):
+        await one.counters.add({SENT: 2})
+        assert await two.counters.take(SENT, 3, per_hour=100) is None
+        assert await one.registers.change(OTHER, 0, 7)
+        assert await two.sequences.next(SENT, 5) == 1
+        await one.digests.put("traps", b"bob@example.net", 3, clock.now() + timedelta(days=1))
+        await two.documents.put("shop", "template", "welcome", b"Hello")
+    await state.close()
+    state = await open_state(settings, tmp_path, clock)
+    async with serving(2, state) as (_, (one, two)):
+        assert await one.counters.sums([SENT], clock.now()) == [5]
+        assert two.registers.value(OTHER) == 7
+        assert await one.sequences.next(SENT) > 5
+        assert await two.digests.get("traps", b"bob@example.net") == 3
+        assert await one.documents.get("shop", "template", "welcome") == b"Hello"
+    await state.close()
 
 
 async def test_without_an_owner_nothing_is_taken_and_what_is_counted_is_nobodys():
