@@ -77,11 +77,14 @@ class WorkerProcess:
         await self.link.call("discard", list(keys))
 
     async def begin(
-        self, key: bytes, configuration: Configuration, sockets: Mapping[str, socket.socket]
+        self, keys: tuple[bytes, str], configuration: Configuration, sockets: Mapping[str, socket.socket]
     ) -> list[Fault]:
-        """The first configuration, ready to be switched to; or its faults."""
+        """The first configuration, ready to be switched to; or its faults.
+
+        ``keys`` are that of the ledger's fingerprints, and those of the state.
+        """
         async with asyncio.timeout(TO_BEGIN):
-            await self.link.call("begin", key)
+            await self.link.call("begin", *keys)
             return await self.prepare(configuration, sockets)
 
     async def drain(self, seconds: float) -> None:

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtaframe import ledger, systemd
+from mtaframe import systemd
 from mtaframe.assembly import listening, read
+from mtaframe.books import Books
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.control import ControlError, ControlServer, socket_path
 from mtaframe.crew import STUCK, Deaths, WorkerProcess
-from mtaframe.ledger import LocalBook
 from mtaframe.link import Handler, LinkError
 from mtaframe.page import WORKERS, Page
 from mtaframe.plugins import plugin_class
@@ -49,8 +49,7 @@ class Supervisor:
         """Counts the configurations that were in force."""
         self._clock = SystemClock()
         self._page = Page()
-        self._book = LocalBook(self._clock, changed=self._page.mark)
-        self._key = os.urandom(32)
+        self._books: Books | None = None
         self._count = 1
         self._workers: list[WorkerProcess] = []
         """Those at work."""
@@ -70,6 +69,7 @@ class Supervisor:
         configuration = read(self.folder)
         self._count = _workers(configuration.settings)
         try:
+            self._books = await Books.opened(configuration, self._clock, self._page)
             sockets = await self._doors(configuration)
             self._workers = list(await asyncio.gather(*(self._started() for _ in range(self._count))))
             await self._put_in_force(configuration, sockets, first=True)
@@ -98,6 +98,7 @@ class Supervisor:
     async def reload(self) -> bool:
         """Read the folder again. False, with the faults in the log, if the running configuration stays."""
         async with self._changing:
+            before = self._settings
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 configuration = read(self.folder)
@@ -111,8 +112,8 @@ class Supervisor:
                 return False
             finally:
                 systemd.notify("READY=1")
-            if _workers(configuration.settings) != self._count:
-                log.warning("the number of workers stays until the next restart workers=%d", self._count)
+            if _workers(configuration.settings) != self._count or configuration.settings.state != before.state:
+                log.warning("workers and [state] stay as they were until the next restart")
         log.info("configuration in force number=%d", self.number)
         return True
 
@@ -134,6 +135,8 @@ class Supervisor:
         await asyncio.gather(*(worker.drain(seconds) for worker in self._workers))
         if self._control is not None:
             await self._control.close()
+        if self._books is not None:
+            await self._books.close()
         for one in self._sockets.values():
             closed(one)
         self._sockets.clear()
@@ -144,6 +147,11 @@ class Supervisor:
         """End the workers at once."""
         for worker in self._workers:
             worker.kill()
+
+    @property
+    def _shared(self) -> Books:
+        assert self._books is not None
+        return self._books
 
     @property
     def _settings(self) -> Settings:
@@ -174,7 +182,9 @@ class Supervisor:
     async def _prepared(self, configuration: Configuration, sockets: dict[str, socket.socket], first: bool) -> None:
         answers = await asyncio.gather(
             *(
-                worker.begin(self._key, configuration, sockets) if first else worker.prepare(configuration, sockets)
+                worker.begin(self._shared.keys, configuration, sockets)
+                if first
+                else worker.prepare(configuration, sockets)
                 for worker in self._workers
             ),
             return_exceptions=True,
@@ -205,17 +215,18 @@ class Supervisor:
         number = next(number for number in range(WORKERS) if number not in self._taken)
         self._taken.add(number)
         worker = await WorkerProcess.started(number, self._count, self._page, self._handlers)
+        self._shared.joined(worker, worker.link)
         self._background(self._followed(worker))
         return worker
 
     def _handlers(self, worker: WorkerProcess) -> Mapping[str, Handler]:
-        return {**ledger.desk(self._book, worker), "seen": self._seen}
+        return {**self._shared.handlers(worker), "seen": self._seen}
 
     async def _manned(self, worker: WorkerProcess) -> bool:
         """Whether it is at work with the rest, on the configuration in force."""
         assert self.configuration is not None
         try:
-            faults = await worker.begin(self._key, self.configuration, self._sockets)
+            faults = await worker.begin(self._shared.keys, self.configuration, self._sockets)
             if not faults:
                 await worker.link.call("switch")
                 self._workers.append(worker)
@@ -234,7 +245,7 @@ class Supervisor:
         status = await worker.ended()
         self._taken.discard(worker.number)
         self._page.set_connections(worker.number, -1)
-        self._book.void(worker)
+        await self._shared.left(worker)
         if worker in self._workers:
             self._workers.remove(worker)
         if not (worker.is_leaving or self._is_stopping):
@@ -283,6 +294,8 @@ class Supervisor:
             return os.kill(os.getpid(), signal.SIGTERM)  # as the system would
         if name == "tail":
             return self._tail()
+        if name.startswith("state."):
+            return await self._shared.answer(name, arguments)
         return await self._command(name, arguments)
 
     async def _command(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -313,7 +326,7 @@ class Supervisor:
             "under_way": sum(row["under_way"] for row in rows),
             "held": sum(row["held"] for row in rows),
             "connections": sum(row["connections"] for row in rows),
-            "ledger": len(self._book),
+            **self._shared.figures,
             "listeners": self._addresses(),
             "workers": [{key: row[key] for key in ("pid", "under_way", "connections")} for row in rows],
             "plugins": merged([row["plugins"] for row in rows]),

@@ -26,6 +26,7 @@ from mtaframe.link import Handler, Link
 from mtaframe.mta import Mta
 from mtaframe.page import Page
 from mtaframe.sockets import HandedOver
+from mtaframe.state import Keyring, RemoteState
 from mtaframe.tail import Tail
 from mtaframe.turn import Turn
 
@@ -56,6 +57,7 @@ class Worker:
         self._news = asyncio.Event()
         self._end = asyncio.Event()
         self._mta: Mta | None = None
+        self._state: RemoteState | None = None
         self._link: Link | None = None
         self._tail = Tail(self._seen)
 
@@ -82,12 +84,15 @@ class Worker:
         self._link.close()
         await asyncio.sleep(0)
 
-    async def _begin(self, key: bytes) -> None:
-        """The first word: ``key`` is that of the ledger's fingerprints."""
+    async def _begin(self, key: bytes, keys: str) -> None:
+        """The first word: ``key`` is that of the ledger's fingerprints, ``keys`` are those of the state."""
         assert self._link is not None
         assert self._turn.page is not None
+        self._state = RemoteState(self._link, Keyring.parse(keys))
+        self._link.handlers.update(self._state.handlers())
+        await self._state.begin()
         ledger = Ledger(self._clock, RemoteBook(self._link, self._turn.page), key)
-        self._mta = Mta(self._clock, ledger=ledger, turn=self._turn)
+        self._mta = Mta(self._clock, ledger=ledger, state=self._state, turn=self._turn)
         self._mta.watchdog.start()
 
     def _handed(self, channel: socket.socket) -> None:
@@ -151,6 +156,8 @@ class Worker:
         """Take no more clients, finish what is under way, end."""
         self._turn.close()
         await self._at_work().stop(seconds)
+        if self._state is not None:
+            await self._state.end()
         self._end.set()
 
     def _orphaned(self) -> None:

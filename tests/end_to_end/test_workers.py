@@ -20,7 +20,7 @@ SETTINGS = """
 workers = 2
 drain = "5s"
 [state]
-backend = "memory"
+{state}
 [route]
 next_hop = "127.0.0.1"
 port = {hop}
@@ -35,10 +35,13 @@ patience = "{patience}"
 
 
 @asynccontextmanager
-async def server(folder: Path, mx: ScriptedMx, patience: str = "20s") -> AsyncIterator[tuple[Mtaframe, int]]:
+async def server(
+    folder: Path, mx: ScriptedMx, patience: str = "20s", state: str = 'backend = "memory"'
+) -> AsyncIterator[tuple[Mtaframe, int]]:
     """A server with two workers, and its port."""
     endpoint = Endpoint(f"127.0.0.1:{free_port()}")
-    async with Mtaframe(folder / "conf", SETTINGS.format(hop=mx.port, endpoint=endpoint, patience=patience)) as mta:
+    settings = SETTINGS.format(hop=mx.port, endpoint=endpoint, patience=patience, state=state)
+    async with Mtaframe(folder / "conf", settings) as mta:
         yield mta, endpoint.port
 
 
@@ -152,6 +155,25 @@ async def test_what_a_worker_has_delivered_is_known_after_its_death(tmp_path: Pa
         async with Dialogue(port) as client:
             assert (await client.mail("bob@example.net", "carol@example.net")).startswith("250 ")
         assert sorted(to(mx)) == ["bob@example.net", "carol@example.net"]
+
+
+async def test_what_was_delivered_is_known_after_the_death_of_the_whole_server(tmp_path: Path) -> None:
+    """The entry was in the file of the state before the client heard its 451."""
+    async with ScriptedMx() as mx:
+        mx.script("rcpt", "250 2.1.5 ok")
+        mx.script("rcpt", "451 4.2.1 mailbox busy")
+        async with server(tmp_path, mx, state=f'folder = "{tmp_path}/state"') as (mta, port):
+            async with Dialogue(port) as client:
+                assert (await client.mail("bob@example.net", "carol@example.net")).startswith("451 ")
+            await mta.stop(kill=True)
+            await mta.start()
+            assert (await mta.status())["ledger"] == 1
+            async with Dialogue(port) as client:
+                assert (await client.mail("bob@example.net", "carol@example.net")).startswith("250 ")
+            assert sorted(to(mx)) == ["bob@example.net", "carol@example.net"]
+            assert (await mta.status())["ledger"] == 0
+        stored = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+        assert not [secret for secret in (b"alice", b"bob", b"carol", b"example") if secret in stored]
 
 
 async def test_a_repeat_at_another_worker_joins_an_attempt_beyond_its_dot(tmp_path: Path) -> None:
