@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 MAIL = b"From: alice@example.com\r\nTo: bob@example.net\r\nSubject: hi\r\nMessage-ID: <1@example.com>\r\n\r\nHello\r\n"
 
@@ -15,7 +15,7 @@ class Dialogue:
         self._port = port
         self._hello = hello
 
-    async def __aenter__(self) -> "Dialogue":
+    async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self.greeting = await self.reply()
         if self._hello:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mtaframe.control import call
 
@@ -38,7 +38,7 @@ class Mtaframe:
         status: dict[str, Any] = await asyncio.to_thread(call, self.folder / "control.sock", "status")
         return status
 
-    async def __aenter__(self) -> "Mtaframe":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

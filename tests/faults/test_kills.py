@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import harness
-from tests.faults.harness import everybody, happen, house, reload, scripted, worker
+from tests.faults.harness import everybody, happen, house, in_order, reload, scripted, supervisor, worker
 from tests.faults.service import EagerService
 
 
@@ -21,7 +21,7 @@ async def test_without_kills_nothing_comes_twice(tmp_path: Path, door: str) -> N
 
 @pytest.mark.parametrize("door", ["lmtp", "mta"])
 async def test_six_kills_lose_nothing(tmp_path: Path, door: str) -> None:
-    faults = [worker] * 6
+    faults = [worker, everybody, worker, supervisor, worker, in_order, worker]
     async with house(tmp_path, harness.seed()) as run, scripted(run, door) as upstream:
         async with run.under_load(upstream):
             await happen(run, faults)

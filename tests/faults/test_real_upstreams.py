@@ -6,10 +6,10 @@ import pytest
 
 from tests.end_to_end.conftest import StartExim, StartPostfix
 from tests.faults import harness
-from tests.faults.harness import Fault, happen, house, worker
+from tests.faults.harness import Fault, everybody, happen, house, supervisor, worker
 from tests.faults.real_upstream import EXIM_ROUTERS, EXIM_TRANSPORTS, RealUpstream
 
-FAULTS: list[Fault] = [worker] * 6
+FAULTS: list[Fault] = [worker, supervisor, worker, everybody]
 
 
 async def faulted(run: harness.House, upstream: RealUpstream) -> None:
@@ -20,7 +20,7 @@ async def faulted(run: harness.House, upstream: RealUpstream) -> None:
 
 
 @pytest.mark.parametrize(("door", "relay"), [("lmtp", "lmtp:inet:127.0.0.1:{}"), ("mta", "smtp:[127.0.0.1]:{}")])
-async def test_postfix_loses_nothing_by_six_kills(
+async def test_postfix_loses_nothing_by_kills(
     start_postfix: StartPostfix, tmp_path: Path, door: str, relay: str
 ) -> None:
     async with house(tmp_path, harness.seed()) as run:
@@ -29,7 +29,7 @@ async def test_postfix_loses_nothing_by_six_kills(
 
 
 @pytest.mark.parametrize(("door", "protocol"), [("lmtp", "lmtp"), ("mta", "smtp")])
-async def test_exim_loses_nothing_by_six_kills(start_exim: StartExim, tmp_path: Path, door: str, protocol: str) -> None:
+async def test_exim_loses_nothing_by_kills(start_exim: StartExim, tmp_path: Path, door: str, protocol: str) -> None:
     async with house(tmp_path, harness.seed()) as run:
         run.load = 12.0
         transports = EXIM_TRANSPORTS.format(port=run.ports[door], protocol=protocol)
