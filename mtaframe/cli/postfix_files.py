@@ -7,15 +7,10 @@ added stands in one marked block at the end; a parameter that the block replaces
 import re
 from dataclasses import dataclass
 
+from mtaframe.cli.marked import Marks, set_aside
 from mtaframe.settings import Endpoint
 
-_BEGIN = '# BEGIN mtaframe: written by "mtaframe setup postfix", taken out again by its --undo'
-_JOINED = " (the line above had no end)"
-_END = "# END mtaframe"
-_KEPT = "#mtaframe# "
-_BLOCK = re.compile(
-    rf"(?:\n(?P<joined>{re.escape(_BEGIN + _JOINED)})|(?m:^){re.escape(_BEGIN)})\n.*?\n{re.escape(_END)}\n", re.DOTALL
-)
+_MARKS = Marks("postfix")
 
 _BEHIND_MAIN = """\
 # All mail for other hosts goes to mtaframe, which answers for each recipient when its next hop has answered.
@@ -74,8 +69,6 @@ _FRONT_MASTER = """\
     -o receive_override_options=no_header_body_checks,no_unknown_recipient_checks,no_milters
 """
 
-CHAINS = ("behind", "front")
-"""``behind``: Postfix hands its mail to mtaframe. ``front``: mtaframe hands its mail to Postfix."""
 ENDPOINTS = {"behind": Endpoint("127.0.0.1:2424"), "front": Endpoint("127.0.0.1:10026")}
 """Where the one listens and the other connects, unless told otherwise."""
 
@@ -105,25 +98,13 @@ def applied(files: Files, chain: str, endpoint: Endpoint) -> Files:
     for name, _ in sorted(ours & theirs):
         raise ValueError(f'master.cf already has a service "{name}" that is not ours')
     replaced = {line.partition("=")[0].strip() for line in _logical(added.main)}
-    return Files(_with_block(_set_aside(before.main, replaced), added.main), _with_block(before.master, added.master))
+    main = _MARKS.put_in(_set_aside(before.main, replaced), added.main)
+    return Files(main, _MARKS.put_in(before.master, added.master))
 
 
 def undone(files: Files) -> Files:
     """The files without any chain: as they were before, but for changes that others made."""
-    return Files(_without_block(files.main), _without_block(files.master))
-
-
-def _with_block(text: str, added: str) -> str:
-    if not added:
-        return text
-    joined = bool(text) and not text.endswith("\n")
-    begin = f"\n{_BEGIN}{_JOINED}" if joined else _BEGIN
-    return f"{text}{begin}\n{added}{_END}\n"
-
-
-def _without_block(text: str) -> str:
-    text = _BLOCK.sub("", text)
-    return re.sub(rf"(?m)^{re.escape(_KEPT)}", "", text)
+    return Files(_MARKS.taken_out(files.main), _MARKS.taken_out(files.master))
 
 
 def _set_aside(text: str, parameters: set[str]) -> str:
@@ -133,7 +114,7 @@ def _set_aside(text: str, parameters: set[str]) -> str:
         if line.strip() and not line.lstrip().startswith("#"):
             if not line[0].isspace():
                 unwanted = line.partition("=")[0].strip() in parameters
-            line = _KEPT + line if unwanted else line
+            line = set_aside(line) if unwanted else line
         lines.append(line)
     return "".join(lines)
 

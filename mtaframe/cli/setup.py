@@ -3,7 +3,6 @@
 The rule: nothing is changed without ``--apply``, and nothing that somebody else wrote is overwritten or lost.
 """
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -18,9 +17,12 @@ import click
 import tomlkit
 from pydantic import ValidationError
 
+from mtaframe.cli.chains import CHAINS, endpoint_of
 from mtaframe.cli.options import SYSTEM_FOLDER
-from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
-from mtaframe.settings import Endpoint, ListenerSettings, Settings
+from mtaframe.cli.postfix_files import ENDPOINTS, Files, applied, undone
+from mtaframe.cli.setup_exim import exim
+from mtaframe.cli.text_files import octets, read, replace, show
+from mtaframe.settings import Settings
 
 PRESETS = {"behind": "behind-postfix", "front": "front-of-postfix", "direct": "direct-mx", "api": "api"}
 """The file in ``conf/presets/`` for each answer to "which chain"."""
@@ -93,9 +95,9 @@ def postfix(chain: str, endpoint: str | None, config_directory: Path, apply: boo
     behind: Postfix hands all mail for other hosts to mtaframe by LMTP. front: Postfix takes mtaframe's mail
     on a port of its own. Shows the difference; --apply writes it; --undo takes it out again.
     """
-    before = Files(_read(config_directory / "main.cf"), _read(config_directory / "master.cf"))
+    before = Files(read(config_directory / "main.cf"), read(config_directory / "master.cf"))
     try:
-        after = undone(before) if undo else applied(before, chain, _endpoint(endpoint) or ENDPOINTS[chain])
+        after = undone(before) if undo else applied(before, chain, endpoint_of(endpoint) or ENDPOINTS[chain])
     except ValueError as fault:
         raise click.ClickException(str(fault)) from None
     if after == before:
@@ -103,13 +105,16 @@ def postfix(chain: str, endpoint: str | None, config_directory: Path, apply: boo
         return
     _verify(after)
     for name, old, new in (("main.cf", before.main, after.main), ("master.cf", before.master, after.master)):
-        _show(config_directory / name, old, new)
+        show(config_directory / name, old, new)
         if apply and old != new:
-            _replace(config_directory / name, new)
+            replace(config_directory / name, new)
     if apply:
         click.echo("written; next: postfix reload")
     else:
         click.echo("nothing is written yet: add --apply", err=True)
+
+
+setup.add_command(exim)
 
 
 def _asked(question: str, default: str, kind: click.ParamType[Any] | None = None) -> str:
@@ -164,9 +169,9 @@ def _others() -> dict[str, str]:
 
 def _write(conf: Path, wanted: dict[str, str], *, apply: bool, force: bool) -> None:
     """Shows mtaframe.toml and the names of the others; writes what is new, or with ``force`` what differs."""
-    present = {name: _read(conf / name) for name in wanted if (conf / name).exists()}
+    present = {name: read(conf / name) for name in wanted if (conf / name).exists()}
     differing = [name for name, text in present.items() if text != wanted[name]]
-    _show(conf / "mtaframe.toml", present.get("mtaframe.toml", ""), wanted["mtaframe.toml"])
+    show(conf / "mtaframe.toml", present.get("mtaframe.toml", ""), wanted["mtaframe.toml"])
     for name in sorted(wanted.keys() - present.keys() - {"mtaframe.toml"}):
         click.echo(f"new: {conf / name} (as shipped)")
     kept = [name for name in differing if name != "mtaframe.toml"]
@@ -180,7 +185,7 @@ def _write(conf: Path, wanted: dict[str, str], *, apply: bool, force: bool) -> N
     for name, text in wanted.items():
         if name not in present or (force and name in differing):
             (conf / name).parent.mkdir(parents=True, exist_ok=True)
-            _replace(conf / name, text)
+            replace(conf / name, text)
 
 
 def _postfix_hint(chain: str, listen: tuple[str, ...], smart_host: str | None) -> str:
@@ -190,15 +195,6 @@ def _postfix_hint(chain: str, listen: tuple[str, ...], smart_host: str | None) -
     return f"; Postfix's side: mtaframe setup postfix --chain {chain} --endpoint {endpoint}"
 
 
-def _endpoint(text: str | None) -> Endpoint | None:
-    if text is None:
-        return None
-    try:
-        return Endpoint(ListenerSettings(name="postfix", kind="mta", addresses=(text,)).addresses[0])
-    except ValidationError as fault:
-        raise ValueError(str(fault.errors(include_input=False)[0]["msg"])) from None
-
-
 def _verify(proposed: Files) -> None:
     """Lets Postfix itself read the files, in a directory of their own. Without Postfix here, says so."""
     postconf = shutil.which("postconf", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
@@ -206,40 +202,10 @@ def _verify(proposed: Files) -> None:
         click.echo("Postfix is not installed here: the files are not checked by it", err=True)
         return
     with tempfile.TemporaryDirectory() as directory:
-        Path(directory, "main.cf").write_bytes(_octets(proposed.main))
-        Path(directory, "master.cf").write_bytes(_octets(proposed.master))
+        Path(directory, "main.cf").write_bytes(octets(proposed.main))
+        Path(directory, "master.cf").write_bytes(octets(proposed.master))
         os.utime(Path(directory, "main.cf"), (0, 0))  # it waits for a file that is younger than two seconds to settle
         for what in ("-n", "-M"):
             ran = subprocess.run([postconf, "-c", directory, what], capture_output=True, text=True, check=False)
             if ran.returncode or "fatal:" in ran.stderr:
                 raise click.ClickException(f"Postfix does not take it: {ran.stderr.strip()}")
-
-
-def _show(path: Path, old: str, new: str) -> None:
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), str(path), lineterm="")
-    for line in lines:
-        colour = {"+": "green", "-": "red"}.get(line[:1])
-        click.secho(line, fg=colour)
-
-
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replaces a file at once; its mode and owner stay."""
-    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_octets(text))
-        if path.exists():
-            status = path.stat()
-            os.fchmod(file.fileno(), status.st_mode & 0o7777)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), status.st_uid, status.st_gid)
-        else:
-            os.fchmod(file.fileno(), 0o644)
-    os.replace(new, path)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtaframe.cli import main
-from mtaframe.cli.postfix_files import CHAINS, ENDPOINTS, Files, applied, undone
+from mtaframe.cli.chains import CHAINS
+from mtaframe.cli.postfix_files import ENDPOINTS, Files, applied, undone
 from mtaframe.cli.setup import PRESETS
 from mtaframe.settings import Settings
 from tests.conftest import ROOT, Program

@@ -2,19 +2,33 @@
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtaframe.settings import Endpoint
 from tests.conftest import Program
 from tests.end_to_end.exim import Exim
-from tests.end_to_end.postfix import Postfix
+from tests.end_to_end.postfix import Postfix, free_port
 
 StartPostfix = Callable[..., Awaitable[Postfix]]
 StartExim = Callable[..., Awaitable[Exim]]
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint(f"127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+def unix_socket() -> Iterator[Endpoint]:
+    """In a folder that a mail server's user may enter."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Endpoint(f"{directory}/lmtp.sock")
 
 
 @pytest.fixture

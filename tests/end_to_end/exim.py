@@ -12,7 +12,9 @@ import signal
 import smtplib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
+from mtaframe.cli.exim_files import Section
 from tests.end_to_end.postfix import free_port
 
 USER = "Debian-exim"
@@ -29,8 +31,6 @@ domainlist local_domains =
 domainlist relay_to_domains =
 acl_smtp_rcpt = accept
 tls_advertise_hosts =
-smtp_accept_queue_per_connection = 0
-smtp_accept_max = 500
 {main}
 begin routers
 {routers}
@@ -45,21 +45,28 @@ begin retry
 class Exim:
     """Exim on ``host``:``port``; ``relay`` is what is added to the sections main, routers, transports and retry.
 
-    It tries again after ``back_off`` seconds and then at each queue run, one every second. Without ``relay`` all mail
-    stays in the queue.
+    It tries again after ``back_off`` seconds and then at each queue run, one every second (none without
+    ``queue_runs``). Without ``relay`` all mail stays in the queue.
     """
 
     host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, program: Path, *, relay: Mapping[str, str] | None = None, back_off: int = 1
+        self,
+        directory: Path,
+        program: Path,
+        *,
+        relay: Mapping[Section, str] | None = None,
+        back_off: int = 1,
+        queue_runs: bool = True,
     ) -> None:
         self.port = free_port()
         self.configuration = directory / "exim.conf"
         self._directory = directory
         self._program = program
         self._daemon: asyncio.subprocess.Process | None = None
-        sections = dict.fromkeys(("main", "routers", "transports", "retry"), "") | dict(relay or {})
+        self._queue_runs = ("-q1s",) if queue_runs else ()
+        sections = {section: (relay or {}).get(section, "") for section in get_args(Section)}
         self._text = _CONFIGURATION.format(
             program=program, directory=directory, host=self.host, port=self.port, back_off=back_off, **sections
         )
@@ -73,7 +80,7 @@ class Exim:
         shutil.chown(self._directory, USER)  # it makes its log there
         self.configuration.write_text(self._text)
         self._daemon = await asyncio.create_subprocess_exec(
-            *(self._program, "-C", self.configuration, "-bdf", "-q1s"),
+            *(str(self._program), "-C", str(self.configuration), "-bdf", *self._queue_runs),
             start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -99,9 +106,8 @@ class Exim:
     async def queue(self) -> list[str]:
         """The ids of the messages that it holds."""
         lines = (line.split() for line in (await self.command("-bpru")).splitlines())
-        return [
-            fields[2] for fields in lines if len(fields) >= 4
-        ]  # age, size, id and reverse-path; then the recipients
+        # age, size, id and reverse-path; then a line for each recipient
+        return [fields[2] for fields in lines if len(fields) >= 4]
 
     async def flush(self) -> None:
         """Try all that is queued now."""
@@ -131,7 +137,7 @@ class Exim:
     async def command(self, *arguments: str) -> str:
         """The output of the program run on this instance."""
         process = await asyncio.create_subprocess_exec(
-            *(self._program, "-C", self.configuration, *arguments),
+            *(str(self._program), "-C", str(self.configuration), *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

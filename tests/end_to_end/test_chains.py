@@ -1,11 +1,8 @@
 """The chains of ``contrib/postfix``, with the very lines that ``mtaframe setup postfix`` writes."""
 
 import asyncio
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import pytest
 
 from mtaframe.cli.postfix_files import additions
 from mtaframe.settings import Endpoint
@@ -40,19 +37,6 @@ async def postfix_before(
     lines = (line.partition(" = ") for line in added.main.splitlines() if not line.startswith("#"))
     main = {key: value for key, _, value in lines} | dict(more or {})
     return await start_postfix(main=main, master=added.master, back_off=back_off)
-
-
-@pytest.fixture
-def endpoint() -> Endpoint:
-    return Endpoint(f"127.0.0.1:{free_port()}")
-
-
-@pytest.fixture
-def unix_socket() -> Iterator[Endpoint]:
-    """In a folder that Postfix's user may enter."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        yield Endpoint(f"{directory}/lmtp.sock")
 
 
 async def test_each_recipient_gets_its_own_answer(
