@@ -60,6 +60,8 @@ class Supervisor:
         self._deaths = Deaths()
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._following: dict[WorkerProcess, asyncio.Task[None]] = {}
+        """Each process, until what it left is in order."""
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
         self._is_stopping = False
 
@@ -132,7 +134,13 @@ class Supervisor:
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         seconds = self._settings.drain if self.configuration else 0.0
+        for task in self._tasks:
+            task.cancel()
+        for worker in self._following:
+            if worker not in self._workers and not worker.is_leaving:
+                worker.kill()  # it has not begun
         await asyncio.gather(*(worker.drain(seconds) for worker in self._workers))
+        await asyncio.gather(*self._following.values())
         if self._control is not None:
             await self._control.close()
         if self._books is not None:
@@ -140,8 +148,6 @@ class Supervisor:
         for one in self._sockets.values():
             closed(one)
         self._sockets.clear()
-        for task in self._tasks:
-            task.cancel()
 
     def kill(self) -> None:
         """End the workers at once."""
@@ -216,7 +222,7 @@ class Supervisor:
         self._taken.add(number)
         worker = await WorkerProcess.started(number, self._count, self._page, self._handlers)
         self._shared.joined(worker, worker.link)
-        self._background(self._followed(worker))
+        self._following[worker] = asyncio.ensure_future(self._followed(worker))
         return worker
 
     def _handlers(self, worker: WorkerProcess) -> Mapping[str, Handler]:
@@ -248,9 +254,10 @@ class Supervisor:
         await self._shared.left(worker)
         if worker in self._workers:
             self._workers.remove(worker)
+        del self._following[worker]
         if not (worker.is_leaving or self._is_stopping):
             log.error("worker died pid=%d status=%d", worker.pid, status)
-            await self._replaced(self._deaths.pause(asyncio.get_running_loop().time()))
+            self._background(self._replaced(self._deaths.pause(asyncio.get_running_loop().time())))
 
     async def _replaced(self, pause: float) -> None:
         """Another worker; where it can't begin by the configuration in force, another one after a while."""

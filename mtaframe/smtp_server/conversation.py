@@ -42,6 +42,7 @@ class Conversation(Introduction):
         self._unproven: list[Transaction] = []
         self._is_completing = False
         self._has_quit = False
+        self._has_begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -75,7 +76,7 @@ class Conversation(Introduction):
         if isinstance(command, Reply):
             self._complain(command)
             return
-        if self._server.is_draining and self._transaction is None and command.verb != "QUIT":
+        if self._is_to_end and command.verb != "QUIT":
             self._end(replies.STOPPING)
             return
         do = self._table.get(command.verb)
@@ -89,14 +90,23 @@ class Conversation(Introduction):
         except Exception as error:
             self._tell(error)
             self.say(replies.INTERNAL_ERROR)
-        if self._server.is_draining and self._transaction is None and not (self._unproven or self._is_over):
+        if self._is_to_end and not (self._unproven or self._is_over):
             self._end(replies.STOPPING)
 
+    @property
+    def _is_to_end(self) -> bool:
+        """Whether the server stops, and the client has had its turn: who has just come may send one message."""
+        return self._server.is_draining and self._transaction is None and self._has_begun
+
     def retire(self) -> None:
-        """While the server stops: ends a session that is under no transaction, once its last reply is proven."""
+        """While the server stops: ends a session that is under no transaction, once its last reply is proven.
+
+        Who has said little so far gets a moment for more.
+        """
         if self._waiter is None or self._waits_since is None or self._transaction is not None or self._has_quit:
             return
-        if not self._unproven or self.loop.time() - self._waits_since > _PROOF_TIME:
+        is_done = self._has_begun and not self._unproven
+        if is_done or self.loop.time() - self._waits_since > _PROOF_TIME:
             self.dismiss(replies.STOPPING)
 
     # a transaction
@@ -119,6 +129,7 @@ class Conversation(Introduction):
         if isinstance(answer, Reply):
             self.say(answer)
             return
+        self._has_begun = True
         self._transaction, self._terms, self._begun, self._domain = answer, settings, mail, None
         self._rcpt_parameters = offer.rcpt_parameters if offer else ()
         self.say(Reply(250, "2.1.0", "ok"))

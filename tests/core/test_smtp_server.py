@@ -632,8 +632,8 @@ async def test_drain_ends_idle_sessions_and_lets_the_others_finish(door: Door) -
     door.reception.dot_answers.append(HANG)
     server = await door.open()
     idle, busy = await door.client(server), await door.client(server)
-    assert (await idle.says("EHLO client"))[:3] == "220"
-    assert (await idle.reply())[:3] == "250"
+    assert (await idle.reply())[:3] == "220"
+    assert (await idle.says("EHLO client", "MAIL FROM:<>", "RSET"))[:3] == "250"
     await busy.up_to_data()
     busy.send("hi\r\n.\r\n")
     await door.reception.completing.wait()
@@ -648,6 +648,21 @@ async def test_drain_ends_idle_sessions_and_lets_the_others_finish(door: Door) -
     assert (await busy.says("MAIL FROM:<>")) == "421 4.3.2 the service is stopping"
     await asyncio.wait_for(draining, 2)
     assert await door.settled() == ["proven"]
+
+
+async def test_who_has_just_come_when_the_server_stops_may_send_one_message(door: Door) -> None:
+    """A refused session is what makes an upstream suspend its next hop."""
+    server = await door.open()
+    client = await door.client(server)
+    assert (await client.reply())[:3] == "220"
+    draining = asyncio.create_task(server.drain(5))
+    await asyncio.sleep(0.2)
+    assert (await client.says("EHLO client", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>", "DATA"))[
+        :3
+    ] == "354"
+    assert (await client.says("hi\r\n."))[:3] == "250"
+    assert await client.says("MAIL FROM:<a@example.org>") == "421 4.3.2 the service is stopping"
+    await asyncio.wait_for(draining, 2)
 
 
 async def test_drain_takes_no_longer_than_it_may(door: Door) -> None:
