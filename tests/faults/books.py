@@ -136,15 +136,20 @@ class Books:
         """A line for each kill, and the sum."""
         began = min((kill.at for kill in self.kills), default=0.0)
         lines = [
-            f"{number:4d}  {kill.at - began:7.2f} s  {kill.what:<24} between dot and entry {len(self.open_at(kill)):3d}"
-            f"  came twice {balance.twice.get(number, 0):3d}"
+            f"{number:4d} {kill.at - began:7.2f} s  {kill.what:<24} between dot and entry {len(self.open_at(kill)):3d}"
+            f"  came twice {balance.twice.get(number, 0):3d}  lost so far {self._lost_by(kill, balance)}"
             for number, kill in enumerate(self.kills, 1)
         ]
         lines.append(
             f"recipients {len(self.submitted)}  kills {len(self.kills)}  lost {len(balance.lost)}  twice by kills "
             f"{sum(balance.twice.values())}  twice in doubt {balance.in_doubt}  unexplained {len(balance.unexplained)}"
         )
-        return "\n".join(lines)
+        return "\n".join([*lines, *balance.unexplained])
+
+    def _lost_by(self, kill: Kill, balance: Balance) -> int:
+        """How many of the lost had been acknowledged by then."""
+        told = (min((t.at for t in self.told[one] if t.code < 300), default=math.inf) for one in balance.lost)
+        return sum(at <= kill.until + LAG for at in told)
 
 
 def reports(raw: bytes) -> list[str]:

@@ -1,6 +1,7 @@
 """A whole run: sites, mtaframe, an upstream with a load, and faults among it; then the balance.
 
-``MTAFRAME_FAULTS_SEED`` sets the seed, which is printed; ``MTAFRAME_FAULTS_KILLS`` how many kills a long run has.
+``MTAFRAME_FAULTS_SEED`` sets the seed, which is printed; ``MTAFRAME_FAULTS_KILLS`` how many kills each
+long run has.
 """
 
 import asyncio
@@ -9,8 +10,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 from mtaframe.testing import ScriptedDns
 from tests.end_to_end.postfix import free_port
@@ -40,6 +44,8 @@ connect_timeout = "2s"
 command_timeout = "2s"
 dot_timeout = "3s"
 ipv6 = false
+[logs]
+level = "warning"
 [[listener]]
 name = "lmtp"
 kind = "lmtp"
@@ -141,7 +147,7 @@ class House:
         upstream.is_calm = True
         await upstream.emptied(within)
         balance = self.books.balance()
-        print(self.books.report(balance), *balance.unexplained, sep="\n")
+        print(self.books.report(balance))
         return balance
 
     def assert_nothing_is_lost(self, balance: Balance) -> None:
@@ -211,8 +217,12 @@ async def supervisor(house: House) -> None:
     await house.service.kill_supervisor()
 
 
-async def in_order(house: House) -> None:
+async def restart(house: House) -> None:
     await house.service.restart()
+
+
+async def renewal(house: House) -> None:
+    await house.service.renew()
 
 
 async def reload(house: House) -> None:
@@ -226,3 +236,15 @@ async def happen(house: House, faults: Sequence[Fault]) -> None:
         await asyncio.sleep(house.chance.uniform(0.2, 1.0))
         await fault(house)
     await house.service.manned()
+
+
+def kills(count: int) -> Sequence[Fault]:
+    """So many kills, of all kinds."""
+    return tuple(islice(cycle((worker, supervisor, worker, everybody, worker, worker)), count))
+
+
+FOUR = pytest.param(4, id="4")
+SIX = pytest.param(6, id="6")
+MANY = pytest.param(
+    int(os.environ.get("MTAFRAME_FAULTS_KILLS") or 100), id="many", marks=(pytest.mark.long, pytest.mark.timeout(0))
+)

@@ -64,7 +64,11 @@ class RealUpstream:
         await self._server.inject(mail.reverse_path, mail.recipients, mail.octets.decode().replace("\r\n", "\n"))
 
     async def emptied(self, within: float) -> None:
-        await self._server.emptied(within)
+        try:
+            await self._server.emptied(within)
+        except TimeoutError:
+            print(*(await self._server.queue())[:20], *self._server.log().splitlines()[-200:], sep="\n")
+            raise
         await asyncio.sleep(3 * LOOK)
 
     def _hear(self, line: str) -> None:

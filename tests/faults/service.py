@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mtaframe.control import call
 from tests.end_to_end.chain import Mtaframe
 from tests.faults.books import Books, Kill
 from tests.faults.processes import children, connections, is_alive
@@ -78,6 +79,10 @@ class Service(Mtaframe):
         """SIGTERM, and a new start: nobody dies with anything in hand."""
         await self.stop()
         await self.start()
+
+    async def renew(self) -> None:
+        """Replace the workers one after the other, as ``mtaframe restart`` does."""
+        await asyncio.to_thread(call, self.folder / "control.sock", "restart")
 
     def touch(self) -> None:
         """Change the configuration a little: a reload."""

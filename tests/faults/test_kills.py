@@ -4,34 +4,46 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import harness
-from tests.faults.harness import everybody, happen, house, in_order, reload, scripted, supervisor, worker
+from tests.faults.harness import (
+    MANY,
+    SIX,
+    everybody,
+    happen,
+    house,
+    kills,
+    reload,
+    renewal,
+    restart,
+    scripted,
+    seed,
+    worker,
+)
 from tests.faults.service import EagerService
 
 
 @pytest.mark.parametrize("door", ["lmtp", "mta"])
 async def test_without_kills_nothing_comes_twice(tmp_path: Path, door: str) -> None:
-    async with house(tmp_path, harness.seed(), doubts=False) as run, scripted(run, door) as upstream:
+    async with house(tmp_path, seed(), doubts=False) as run, scripted(run, door) as upstream:
         async with run.under_load(upstream):
-            await happen(run, [reload, reload, reload])
+            await happen(run, [reload, renewal, restart, reload])
         balance = await run.settled(upstream)
     run.assert_nothing_is_lost(balance)
-    assert balance.in_doubt == 0
+    assert (balance.twice, balance.in_doubt) == ({}, 0)
 
 
 @pytest.mark.parametrize("door", ["lmtp", "mta"])
-async def test_six_kills_lose_nothing(tmp_path: Path, door: str) -> None:
-    faults = [worker, everybody, worker, supervisor, worker, in_order, worker]
-    async with house(tmp_path, harness.seed()) as run, scripted(run, door) as upstream:
+@pytest.mark.parametrize("count", [SIX, MANY])
+async def test_kills_lose_nothing(tmp_path: Path, door: str, count: int) -> None:
+    async with house(tmp_path, seed()) as run, scripted(run, door) as upstream:
         async with run.under_load(upstream):
-            await happen(run, faults)
+            await happen(run, kills(count))
         balance = await run.settled(upstream)
     run.assert_nothing_is_lost(balance)
 
 
 async def test_a_build_that_says_250_too_early_is_found_out(tmp_path: Path) -> None:
     """Here the next hops are good and slow, so that only the kills can be to blame."""
-    async with house(tmp_path, harness.seed(), service=EagerService) as run, scripted(run, "mta", cuts=0) as upstream:
+    async with house(tmp_path, seed(), service=EagerService) as run, scripted(run, "mta", cuts=0) as upstream:
         for site in run.sites.values():
             site.is_calm = True
             site.script("rcpt", delay=0.3, always=True)
