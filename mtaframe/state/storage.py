@@ -58,9 +58,11 @@ class Storage:
 
     async def close(self) -> None:
         """Write what is left, and close the file."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.wait([self._writer])
+        if self._writer is None:
+            return
+        self._writer.cancel()
+        await asyncio.wait([self._writer])
+        self._writer = None
         if not self._journal.is_empty:
             await self._write()
         if not self._journal.is_empty:
@@ -111,7 +113,8 @@ class Storage:
         """Run it where the file is. TimeoutError if that takes too long; it goes on there all the same."""
         running = asyncio.get_running_loop().run_in_executor(self._thread, function)
         running.add_done_callback(_looked_at)
-        return await asyncio.wait_for(asyncio.shield(running), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.shield(running)
 
     # the writer
 
@@ -119,7 +122,8 @@ class Storage:
         while True:
             await self._changed.wait()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), PACE)
+                async with asyncio.timeout(PACE):
+                    await self._urgent.wait()
             await self._write()
             if self.trouble is not None:
                 await asyncio.sleep(RETRY)
