@@ -29,6 +29,10 @@ class ControlError(Exception):
     """The server can't be reached, or said no; the text is for the operator."""
 
 
+class NotRunningError(ControlError):
+    """There is no server."""
+
+
 def socket_path(setting: str, folder: Path) -> Path:
     """Where the socket of the configuration in ``folder`` is: as set, or in a place that only its owner can enter."""
     if setting != "auto":
@@ -128,7 +132,7 @@ def stream(path: Path, name: str, arguments: dict[str, Any] | None = None) -> It
         try:
             connection.connect(str(path))
         except OSError:
-            raise ControlError(f"no running mtaframe answers at {path}; start it with `mtaframe run`") from None
+            raise NotRunningError(f"no running mtaframe answers at {path}; start it with `mtaframe run`") from None
         connection.sendall(json.dumps({"call": name, "arguments": arguments or {}}).encode() + b"\n")
         with connection.makefile("rb") as answers:
             for line in answers:

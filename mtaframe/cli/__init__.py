@@ -20,6 +20,7 @@ COMMANDS = {
     "restart": "mtaframe.cli.run:restart",
     "drain": "mtaframe.cli.run:drain",
     "tail": "mtaframe.cli.run:tail",
+    "state": "mtaframe.cli.state:state",
     "plugins": "mtaframe.cli.plugins:plugins",
     "plugin": "mtaframe.cli.plugin:plugin",
     "setup": "mtaframe.cli.setup:setup",
