@@ -54,7 +54,7 @@ class Books:
 
     async def answer(self, name: str, arguments: dict[str, Any]) -> Any:
         """``state.show`` and its like."""
-        return await answer(self._state, name, arguments)
+        return await answer(self._state, name, arguments, self._desk.change)
 
     async def close(self) -> None:
         await self._state.close()

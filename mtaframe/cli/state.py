@@ -240,9 +240,13 @@ def _there(folder: Path) -> "Place":
 
 
 def _place(folder: Path) -> "Place":
+    from mtaframe.state import StateError
     from mtaframe.state.opening import place_of
 
-    return place_of(_settings(folder), folder)
+    try:
+        return place_of(_settings(folder), folder)
+    except StateError as error:
+        raise Failed(str(error)) from None
 
 
 def _settings(folder: Path) -> "StateSettings":

@@ -165,13 +165,15 @@ class StateDesk:
         member.link.tell("state.registered", rows(self._state.registers.all()))
 
     async def _change(self, name: Row, before: int, after: int) -> bool:
+        return await self.change(Counter(*name), before, after)
+
+    async def change(self, register: Counter, before: int, after: int) -> bool:
         """Change it, and wait until every worker knows."""
-        register = Counter(*name)
         async with _turn(self._turns, register):
             if not await self._state.registers.change(register, before, after):
                 return False
             knowing = [member for member in self._workers.values() if member.has_registers]
-            await self._answers(knowing, "state.registered", {name: after})
+            await self._answers(knowing, "state.registered", {row(register): after})
             return True
 
     # the rest

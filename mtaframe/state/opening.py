@@ -15,7 +15,7 @@ from mtaframe.settings import StateSettings
 from mtaframe.state.database import Database, Row
 from mtaframe.state.keys import Keyring
 from mtaframe.state.memory import MemoryState
-from mtaframe.state.owned import OwnedState
+from mtaframe.state.owned import OwnedState, StateError
 from mtaframe.state.place import Place, credential, default_folder
 from mtaframe.state.sqlite import SqliteState
 
@@ -39,11 +39,14 @@ async def open_state(settings: StateSettings, conf_folder: Path, clock: Clock) -
 
 
 def place_of(settings: StateSettings, conf_folder: Path) -> Place:
-    """Where the state is, and its keys, if they lie elsewhere. OSError if those can't be read."""
+    """Where the state is, and its keys, if they lie elsewhere. StateError if those can't be read."""
     folder = Path(settings.folder) if settings.folder is not None else default_folder(conf_folder)
     keys = settings.keys.get_secret_value() if settings.keys is not None else None
     if keys is None and (path := credential()) is not None:
-        keys = path.read_text()
+        try:
+            keys = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(f"the credential {path} can't be read: {error}") from None
     return Place(folder, keys)
 
 
