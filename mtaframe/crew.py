@@ -15,6 +15,8 @@ log = logging.getLogger("mtaframe")
 
 STUCK = 30.0
 """Seconds without a sign of life after which a worker is replaced."""
+LOOK = 5.0
+"""Seconds between two looks for workers that are stuck."""
 TO_BEGIN = 60.0
 """Seconds that a worker has for its first configuration."""
 
@@ -32,7 +34,7 @@ class WorkerProcess:
         self._process = process
         self._channel = channel
         self._keys: set[str] = set()
-        self._heard_at = asyncio.get_running_loop().time()
+        self._silent_looks = 0
 
     @classmethod
     async def started(
@@ -53,11 +55,12 @@ class WorkerProcess:
         return worker
 
     def _heard(self) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+        self._silent_looks = 0
 
-    @property
-    def is_stuck(self) -> bool:
-        return asyncio.get_running_loop().time() - self._heard_at > STUCK
+    def is_stuck_at_this_look(self) -> bool:
+        """To be asked every ``LOOK`` seconds. It counts looks, not time: the supervisor may have stood still, too."""
+        self._silent_looks += 1
+        return self._silent_looks * LOOK > STUCK
 
     async def prepare(self, configuration: Configuration, sockets: Mapping[str, socket.socket]) -> list[Fault]:
         """Have it build a configuration, with the sockets that listen for it. LinkError if it dies of it."""

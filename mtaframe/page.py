@@ -9,8 +9,8 @@ import os
 import struct
 from collections.abc import Sequence
 
-WORKERS = 256
-"""Worker numbers, from 0."""
+WORKERS = 512
+"""Worker numbers, from 0: twice as many as there may be workers, for those that begin while others end."""
 
 _COUNT = struct.Struct("<i")
 _TOTAL = struct.Struct("<q")

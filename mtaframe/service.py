@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from mtaframe import logs, systemd
+from mtaframe import systemd
 from mtaframe.config import Configuration
 from mtaframe.reload import watch
 from mtaframe.supervisor import Supervisor
@@ -28,9 +28,6 @@ def serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], None]) 
 
 async def _serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], None]) -> None:
     supervisor = Supervisor(folder)
-    await supervisor.start()
-    assert supervisor.configuration is not None
-    logs.set_up(supervisor.configuration.settings.logs)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -44,6 +41,8 @@ async def _serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], 
     reloads: set[asyncio.Task[bool]] = set()
 
     def hang_up() -> None:
+        if supervisor.configuration is None or len(reloads) > 1:
+            return  # one that has yet to begin will read what is there now
         task = loop.create_task(supervisor.reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
@@ -52,6 +51,9 @@ async def _serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], 
         await supervisor.reload()
 
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+    if not await _started(supervisor, stop):
+        return
+    assert supervisor.configuration is not None
     watching = loop.create_task(watch(folder, changed, stop, known=supervisor.configuration.source.digest))
     alive = loop.create_task(_sign_of_life())
     systemd.notify("READY=1")
@@ -61,6 +63,20 @@ async def _serve(folder: Path, ready: Callable[[Configuration, dict[str, Any]], 
     await asyncio.wait([watching], timeout=2)
     await supervisor.stop()
     alive.cancel()
+
+
+async def _started(supervisor: Supervisor, stop: asyncio.Event) -> bool:
+    """False if it is to stop before it has begun."""
+    starting, stopping = asyncio.ensure_future(supervisor.start()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,))
+    stopping.cancel()
+    if starting.cancelled():
+        return False
+    await starting
+    return True
 
 
 async def _sign_of_life() -> None:

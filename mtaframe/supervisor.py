@@ -10,31 +10,28 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtaframe import systemd
+from mtaframe import logs, systemd
 from mtaframe.assembly import listening, read
 from mtaframe.books import Books
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.control import ControlError, ControlServer, socket_path
-from mtaframe.crew import STUCK, Deaths, WorkerProcess
+from mtaframe.crew import LOOK, STUCK, Deaths, WorkerProcess
 from mtaframe.link import Handler, LinkError
 from mtaframe.page import WORKERS, Page
 from mtaframe.plugins import plugin_class
 from mtaframe.settings import Settings
 from mtaframe.sockets import address_of, closed, closed_new, handed_over, key_of
+from mtaframe.tail import Lookers
 
 log = logging.getLogger("mtaframe")
 
-LOOK = 5.0
-"""Seconds between two looks for workers that are stuck."""
 TRIES = 10
 """How often an address is tried that is still in use when the server starts."""
-LINES = 1000
-"""Lines that wait for somebody who looks."""
 AGAIN = 5.0
 """Seconds until another worker is started, where the last one could not begin."""
 
@@ -62,7 +59,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: dict[WorkerProcess, asyncio.Task[None]] = {}
         """Each process, until what it left is in order."""
-        self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._lookers = Lookers(self._look)
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -73,8 +70,10 @@ class Supervisor:
         try:
             self._books = await Books.opened(configuration, self._clock, self._page)
             sockets = await self._doors(configuration)
-            self._workers = list(await asyncio.gather(*(self._started() for _ in range(self._count))))
-            await self._put_in_force(configuration, sockets, first=True)
+            async with self._changing:
+                started = await asyncio.gather(*(self._started() for _ in range(self._count)))
+                self._workers = [worker for worker in started if worker in self._following]
+                await self._put_in_force(configuration, sockets, first=True)
             self._control = ControlServer(socket_path(configuration.settings.control, self.folder), self._call)
             await self._control.start()
         except ControlError as error:
@@ -100,6 +99,8 @@ class Supervisor:
     async def reload(self) -> bool:
         """Read the folder again. False, with the faults in the log, if the running configuration stays."""
         async with self._changing:
+            if self._is_stopping:
+                return False
             before = self._settings
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
@@ -123,10 +124,15 @@ class Supervisor:
         """Replace the workers one after the other, for new code: one more begins, then an old one finishes."""
         for old in list(self._workers):
             async with self._changing:
+                if self._is_stopping:
+                    raise ControlError("the server stops")
+                if old not in self._workers:
+                    continue  # it has died, and whoever takes its place is new
                 new = await self._started()
                 if not await self._manned(new):
                     raise ControlError("a new worker could not begin, so the others stay; the log says why")
-                self._workers.remove(old)
+                if old in self._workers:
+                    self._workers.remove(old)
             await old.drain(self._settings.drain)
 
     async def stop(self) -> None:
@@ -140,7 +146,9 @@ class Supervisor:
             if worker not in self._workers and not worker.is_leaving:
                 worker.kill()  # it has not begun
         await asyncio.gather(*(worker.drain(seconds) for worker in self._workers))
-        await asyncio.gather(*self._following.values())
+        async with self._changing:  # whoever was about to change something finds no worker for it
+            while self._following:
+                await asyncio.wait(self._following.values())
         if self._control is not None:
             await self._control.close()
         if self._books is not None:
@@ -151,7 +159,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End the workers at once."""
-        for worker in self._workers:
+        for worker in self._following:
             worker.kill()
 
     @property
@@ -183,6 +191,7 @@ class Supervisor:
             if sockets.get(key) is not one:
                 closed(one)
         self.configuration, self._sockets = configuration, sockets
+        logs.set_up(configuration.settings.logs)
         self.number += 1
 
     async def _prepared(self, configuration: Configuration, sockets: dict[str, socket.socket], first: bool) -> None:
@@ -196,14 +205,16 @@ class Supervisor:
             return_exceptions=True,
         )
         faults = next((answer for answer in answers if isinstance(answer, list) and answer), None)
-        if faults is None and any(isinstance(answer, list) for answer in answers):
+        main = str(self.folder / "mtaframe.toml")
+        if self._is_stopping:
+            faults = [Fault(main, None, "", "the server stops")]
+        elif faults is None and any(isinstance(answer, list) for answer in answers):
             return
         for answer in answers:
             if isinstance(answer, BaseException):
                 log.error("worker can't take the configuration fault=%s: %s", type(answer).__name__, answer)
         new = [key for key, one in sockets.items() if self._sockets.get(key) is not one]
         await asyncio.gather(*(worker.discard(new) for worker in self._workers), return_exceptions=True)
-        main = str(self.folder / "mtaframe.toml")
         raise ConfigError(faults or [Fault(main, None, "workers", "no worker could begin; the log says why")])
 
     async def _switched(self, worker: WorkerProcess) -> None:
@@ -220,13 +231,19 @@ class Supervisor:
         """A new process at the first free place of the page."""
         number = next(number for number in range(WORKERS) if number not in self._taken)
         self._taken.add(number)
-        worker = await WorkerProcess.started(number, self._count, self._page, self._handlers)
+        try:
+            worker = await WorkerProcess.started(number, self._count, self._page, self._handlers)
+        except BaseException:
+            self._taken.discard(number)
+            raise
         self._shared.joined(worker, worker.link)
         self._following[worker] = asyncio.ensure_future(self._followed(worker))
+        if self._is_stopping:
+            worker.kill()  # nobody will ask it to end
         return worker
 
     def _handlers(self, worker: WorkerProcess) -> Mapping[str, Handler]:
-        return {**self._shared.handlers(worker), "seen": self._seen}
+        return {**self._shared.handlers(worker), "seen": self._lookers.seen}
 
     async def _manned(self, worker: WorkerProcess) -> bool:
         """Whether it is at work with the rest, on the configuration in force."""
@@ -235,10 +252,12 @@ class Supervisor:
             faults = await worker.begin(self._shared.keys, self.configuration, self._sockets)
             if not faults:
                 await worker.link.call("switch")
+                if worker not in self._following:
+                    return False  # it has died since
                 self._workers.append(worker)
-                worker.link.tell("tail", bool(self._watchers))
+                worker.link.tell("tail", bool(self._lookers))
                 return True
-        except (LinkError, TimeoutError):
+        except (LinkError, OSError):
             faults = []
         for fault in faults:
             log.error("%s", fault)
@@ -264,9 +283,14 @@ class Supervisor:
         while True:
             await asyncio.sleep(pause)
             async with self._changing:
-                if self._is_stopping or self.configuration is None:
+                if self._is_stopping or len(self._workers) >= self._count:
                     return
-                worker = await self._started()
+                try:
+                    worker = await self._started()
+                except OSError as error:
+                    log.error("no worker can be started reason=%s", error.strerror)
+                    pause = AGAIN
+                    continue
                 if await self._manned(worker):
                     log.info("worker started pid=%d", worker.pid)
                     return
@@ -278,7 +302,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(LOOK)
             for worker in self._workers:
-                if worker.is_stuck and not worker.is_leaving:
+                if worker.is_stuck_at_this_look() and not worker.is_leaving:
                     log.error("worker stuck pid=%d seconds=%d: it is replaced", worker.pid, STUCK)
                     worker.kill()
 
@@ -300,7 +324,7 @@ class Supervisor:
         if name == "drain":
             return os.kill(os.getpid(), signal.SIGTERM)  # as the system would
         if name == "tail":
-            return self._tail()
+            return self._lookers.lines()
         if name.startswith("state."):
             return await self._shared.answer(name, arguments)
         return await self._command(name, arguments)
@@ -347,24 +371,9 @@ class Supervisor:
             for listener in self._settings.listener
         }
 
-    async def _tail(self) -> AsyncIterator[dict[str, Any]]:
-        """Attempts and events as they come, until nobody reads any more."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LINES)
-        self._watchers.add(queue)
-        try:
-            for worker in self._workers:
-                worker.link.tell("tail", True)
-            while True:
-                yield await queue.get()
-        finally:
-            self._watchers.discard(queue)
-            for worker in self._workers:
-                worker.link.tell("tail", bool(self._watchers))
-
-    def _seen(self, at: float, line: str) -> None:
-        for queue in self._watchers:
-            if not queue.full():  # who reads too slowly misses some
-                queue.put_nowait({"at": at, "line": line})
+    def _look(self, on: bool) -> None:
+        for worker in self._workers:
+            worker.link.tell("tail", on)
 
 
 def merged(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

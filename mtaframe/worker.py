@@ -161,6 +161,8 @@ class Worker:
         self._end.set()
 
     def _orphaned(self) -> None:
+        for one in self._sockets.values():
+            one.close()  # the next server wants their addresses
         if self._mta is None or self._mta.generation is None:
             self._end.set()
         elif not self._mta.is_stopping:

@@ -1,0 +1,115 @@
+"""Defects of the processes that a hunt has found: what happened, and that it happens no more."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mtaframe.testing import ScriptedMx
+from tests.dialogue import Dialogue
+from tests.end_to_end.chain import PROGRAM, Mtaframe
+from tests.end_to_end.test_workers import server, until
+
+
+async def command(mta: Mtaframe, name: str) -> asyncio.subprocess.Process:
+    """``mtaframe NAME``, under way."""
+    arguments = (*PROGRAM, name, "--conf", str(mta.folder))
+    return await asyncio.create_subprocess_exec(
+        *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_server_starts_while_workers_of_the_one_that_died_finish_their_mail(tmp_path: Path) -> None:
+    """They take no clients, but they kept the listening sockets open, and the new server found its address in use."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, port):
+        mx.script("dot", "250 2.0.0 ok", delay=4)
+        async with Dialogue(port) as client:
+            await client.envelope("bob@example.net")
+            await client.data()
+            await mx.until(lambda: bool(mx.received))
+            os.kill(mta.pid, signal.SIGKILL)
+            await mta.start()
+            async with Dialogue(port) as other:
+                assert (await other.mail("carol@example.net")).startswith("250 ")
+            assert (await client.reply()).startswith("250 ")
+            await client.cut()
+
+
+async def test_a_worker_that_dies_while_the_server_starts_is_replaced(tmp_path: Path) -> None:
+    """It was not, for there was no configuration in force yet; the server went on with one worker less for ever."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
+        await mta.stop()
+        starting = asyncio.create_task(mta.start())
+        async with asyncio.timeout(10):
+            while mta._process is None or not (found := children(mta.pid)):
+                await asyncio.sleep(0.001)
+        os.kill(found[0], signal.SIGKILL)
+        await starting
+        await until(mta, found[0])
+
+
+async def test_a_worker_that_dies_while_workers_are_renewed_leaves_none_too_many(tmp_path: Path) -> None:
+    """The renewal failed over the dead one, whose place had got two new ones by then."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
+        old = [worker["pid"] for worker in (await mta.status())["workers"]]
+        renewal = await command(mta, "restart")
+        while len(children(mta.pid)) < 3:
+            await asyncio.sleep(0.005)
+        os.kill(old[0], signal.SIGKILL)
+        os.kill(old[1], signal.SIGKILL)
+        assert await renewal.wait() == 0
+        await until(mta, *old)
+        await asyncio.sleep(1.5)
+        assert len((await mta.status())["workers"]) == 2
+
+
+async def test_two_renewals_at_once_leave_as_many_workers_as_there_were(tmp_path: Path) -> None:
+    """The second one failed over a worker that the first one had replaced already."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
+        old = [worker["pid"] for worker in (await mta.status())["workers"]]
+        renewals = [await command(mta, "restart") for _ in range(2)]
+        assert [await renewal.wait() for renewal in renewals] == [0, 0]
+        await until(mta, *old)
+        assert len(children(mta.pid)) == 2
+
+
+async def test_a_server_that_is_told_to_stop_while_workers_are_renewed_stops(tmp_path: Path) -> None:
+    """The renewal went on meanwhile: it started a worker that nobody ended, and the server waited for it for ever."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, port):
+        clients = [await Dialogue(port).__aenter__()]
+        is_at_first = (await mta.status())["workers"][0]["connections"] == 1
+        clients.append(await Dialogue(port).__aenter__())
+        for client, delay in zip(clients, (2.0, 4.0) if is_at_first else (4.0, 2.0), strict=True):
+            mx.script("dot", "250 2.0.0 ok", delay=delay)
+            await client.envelope("bob@example.net")
+            await client.data()
+            await asyncio.sleep(0.2)
+        renewal = await command(mta, "restart")
+        while len(children(mta.pid)) < 3:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(1)
+        async with asyncio.timeout(10):
+            await mta.stop()
+        assert [(await client.reply())[:3] for client in clients] == ["250", "250"]
+        await renewal.wait()
+        for client in clients:
+            await client.cut()
+
+
+@pytest.mark.long
+async def test_workers_outlive_a_while_in_which_all_processes_stood_still(tmp_path: Path) -> None:
+    """As when a container is paused: the supervisor took the silence for that of stuck workers, and killed them all."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
+        pids = [worker["pid"] for worker in (await mta.status())["workers"]]
+        os.killpg(mta.pid, signal.SIGSTOP)
+        await asyncio.sleep(33)
+        os.killpg(mta.pid, signal.SIGCONT)
+        await asyncio.sleep(1)
+        assert [worker["pid"] for worker in (await mta.status())["workers"]] == pids
+    assert "worker stuck" not in mta.log
