@@ -66,7 +66,9 @@ class Supervisor:
         """Read the folder, open the doors, start the workers. ConfigError if anything stands against it."""
         self._sockets = handed_over()
         configuration = read(self.folder)
+        logs.set_up(configuration.settings.logs)
         self._count = _workers(configuration.settings)
+        sockets: dict[str, socket.socket] = {}
         try:
             self._books = await Books.opened(configuration, self._clock, self._page)
             sockets = await self._doors(configuration)
@@ -82,6 +84,7 @@ class Supervisor:
         except BaseException:
             self.kill()
             await self.stop()
+            closed_new(sockets, self._sockets)
             raise
         for fault in configuration.warnings:
             log.warning("%s", fault)

@@ -49,7 +49,7 @@ class Book(Protocol):
     def claim(self, fingerprints: Collection[bytes]) -> Awaitable[None]: ...
 
     def release(self, fingerprint: bytes, entry: Entry | None) -> None:
-        """The claim is over; a final result becomes an entry."""
+        """An attempt is over; a final result becomes an entry, and ends the claims of all who follow one."""
 
     async def awaited(self, fingerprint: bytes) -> Entry | None:
         """Wait until it is claimed no more; None if nothing final came of it."""
@@ -65,7 +65,8 @@ class LocalBook:
         self._table = table
         self._changed = changed
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self._claims: dict[bytes, tuple[object, asyncio.Future[Entry | None]]] = {}
+        self._claims: dict[bytes, tuple[list[object], asyncio.Future[Entry | None]]] = {}
+        """Who follows an attempt, once for each, and what those wait for who come with the same mail."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -132,21 +133,28 @@ class LocalBook:
         for fingerprint in fingerprints:
             if fingerprint not in self._claims:
                 self._changed(fingerprint, 1)
-                self._claims[fingerprint] = (owner, asyncio.get_running_loop().create_future())
+                self._claims[fingerprint] = ([], asyncio.get_running_loop().create_future())
+            self._claims[fingerprint][0].append(owner)
         return _done()
 
-    def release(self, fingerprint: bytes, entry: Entry | None) -> None:
+    def release(self, fingerprint: bytes, entry: Entry | None, owner: object = None) -> None:
         if entry is not None:
             self.write({fingerprint: entry})
-        claim = self._claims.pop(fingerprint, None)
-        if claim is not None:
+        if (claim := self._claims.get(fingerprint)) is None:
+            return
+        owners, result = claim
+        if owner in owners:
+            owners.remove(owner)
+        if entry is not None or not owners:
+            del self._claims[fingerprint]
             self._changed(fingerprint, -1)
-            claim[1].set_result(entry)
+            result.set_result(entry)
 
     def void(self, owner: object) -> None:
         """A process has died: nobody follows what it claimed."""
-        for fingerprint in [one for one, (whose, _) in self._claims.items() if whose is owner]:
-            self.release(fingerprint, None)
+        for fingerprint, (owners, _) in list(self._claims.items()):
+            for _ in range(owners.count(owner)):
+                self.release(fingerprint, None, owner)
 
     async def awaited(self, fingerprint: bytes) -> Entry | None:
         claim = self._claims.get(fingerprint)

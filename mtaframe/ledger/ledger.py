@@ -67,8 +67,10 @@ class Ledger:
         return tuple(prints)
 
     def combined(self, fingerprints: Iterable[bytes]) -> bytes:
-        """One for something that follows from several, such as the report on those who failed."""
-        return hashlib.blake2b(b"".join(fingerprints), key=self._key, digest_size=16, person=b"combined").digest()
+        """One for something that follows from several in whatever order, such as the report on those who failed."""
+        return hashlib.blake2b(
+            b"".join(sorted(fingerprints)), key=self._key, digest_size=16, person=b"combined"
+        ).digest()
 
     async def look_up(self, fingerprints: Sequence[bytes]) -> "list[Entry | asyncio.Future[Result] | None]":
         """For each what is known: an entry, an attempt under way to join, or nothing."""

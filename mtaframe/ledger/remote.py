@@ -58,7 +58,7 @@ def desk(book: LocalBook, worker: object) -> Mapping[str, Handler]:
         return book.claim(fingerprints, worker)
 
     def release(fingerprint: bytes, row: _Row | None) -> None:
-        book.release(fingerprint, _entry(row))
+        book.release(fingerprint, _entry(row), worker)
 
     async def awaited(fingerprint: bytes) -> Any:
         return _row(await book.awaited(fingerprint))

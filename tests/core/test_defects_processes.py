@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mtaframe.testing import ScriptedMx
+from mtaframe import Outcome
+from mtaframe.ledger import Ledger
+from mtaframe.testing import ScriptedMx, VirtualClock, result
+from tests.core.test_ledger_shared import workers
 from tests.dialogue import Dialogue
 from tests.end_to_end.chain import PROGRAM, Mtaframe
-from tests.end_to_end.test_workers import server, until
+from tests.end_to_end.test_workers import SETTINGS, server, until
 
 
 async def command(mta: Mtaframe, name: str) -> asyncio.subprocess.Process:
@@ -23,6 +26,15 @@ async def command(mta: Mtaframe, name: str) -> asyncio.subprocess.Process:
 
 def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def beginning(mta: Mtaframe) -> tuple[asyncio.Task[None], asyncio.subprocess.Process]:
+    """Its start, under way, and the process, which has workers already."""
+    starting = asyncio.create_task(mta.start())
+    async with asyncio.timeout(10):
+        while mta._process is None or not children(mta.pid):
+            await asyncio.sleep(0.001)
+    return starting, mta._process
 
 
 async def test_a_server_starts_while_workers_of_the_one_that_died_finish_their_mail(tmp_path: Path) -> None:
@@ -45,13 +57,11 @@ async def test_a_worker_that_dies_while_the_server_starts_is_replaced(tmp_path: 
     """It was not, for there was no configuration in force yet; the server went on with one worker less for ever."""
     async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
         await mta.stop()
-        starting = asyncio.create_task(mta.start())
-        async with asyncio.timeout(10):
-            while mta._process is None or not (found := children(mta.pid)):
-                await asyncio.sleep(0.001)
-        os.kill(found[0], signal.SIGKILL)
+        starting, process = await beginning(mta)
+        [dying, *_] = children(process.pid)
+        os.kill(dying, signal.SIGKILL)
         await starting
-        await until(mta, found[0])
+        await until(mta, dying)
 
 
 async def test_a_worker_that_dies_while_workers_are_renewed_leaves_none_too_many(tmp_path: Path) -> None:
@@ -100,6 +110,64 @@ async def test_a_server_that_is_told_to_stop_while_workers_are_renewed_stops(tmp
         await renewal.wait()
         for client in clients:
             await client.cut()
+
+
+async def test_a_server_that_is_told_to_read_again_while_it_starts_starts(tmp_path: Path) -> None:
+    """It died of the SIGHUP."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, _):
+        await mta.stop()
+        starting, process = await beginning(mta)
+        process.send_signal(signal.SIGHUP)
+        await starting
+        await until(mta)
+
+
+async def test_a_server_that_is_told_to_stop_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It died of the SIGTERM and left its Unix sockets; as the first process of a container it did not even hear it."""
+    folder, door = tmp_path / "conf", tmp_path / "smtp.sock"
+    mta = Mtaframe(folder, SETTINGS.format(hop=25, endpoint=door, patience="20s", state='backend = "memory"'))
+    starting, process = await beginning(mta)
+    pids = children(process.pid)
+    assert door.exists()
+    process.terminate()
+    with pytest.raises(RuntimeError):
+        await starting
+    assert process.returncode == 0
+    assert not door.exists()
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+async def test_of_two_attempts_at_two_workers_the_one_that_goes_on_is_still_followed() -> None:
+    """A client that lost its connection came again at once. The end of either attempt ended the claim of both."""
+    async with workers(3) as (book, (one, other, third)):
+        first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+        await one.detach({b"f": first})
+        await other.detach({b"f": second})
+        second.set_result(result(Outcome.DEFERRED))
+        await asyncio.sleep(0.02)
+        [joined] = await third.look_up([b"f"])
+        assert isinstance(joined, asyncio.Future)
+        first.set_result(result())
+        assert (await joined).outcome is Outcome.DELIVERED
+        assert (book.claims, len(book)) == (0, 1)
+
+
+async def test_a_worker_that_dies_takes_only_its_own_claims_along() -> None:
+    """The other attempt for the same mail went on, and nobody followed it any more."""
+    async with workers(2) as (book, (one, other)):
+        await one.detach({b"f": asyncio.get_running_loop().create_future()})
+        await other.detach({b"f": (goes_on := asyncio.get_running_loop().create_future())})
+        book.void(0)
+        assert await book.look_up([b"f"]) == ["claimed"]
+        goes_on.set_result(result())
+        await asyncio.sleep(0.02)
+        assert (book.claims, len(book)) == (0, 1)
+
+
+def test_a_report_is_known_again_in_whatever_order_the_recipients_come() -> None:
+    """A repeat with its recipients in another order had its sender told twice."""
+    ledger = Ledger(VirtualClock(), key=bytes(32))
+    assert ledger.combined([b"bob", b"carol"]) == ledger.combined([b"carol", b"bob"])
 
 
 @pytest.mark.long

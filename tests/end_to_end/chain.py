@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,7 +69,9 @@ class Mtaframe:
         process, self._process = self._process, None
         assert process is not None
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL) if kill else process.terminate()
+            with suppress(ProcessLookupError):
+                # not terminate(), which reaps a process that has just ended, and its exit code is gone
+                os.killpg(process.pid, signal.SIGKILL) if kill else os.kill(process.pid, signal.SIGTERM)
         await process.wait()
         if self._reading is not None:
             await self._reading
