@@ -13,6 +13,8 @@ from itertools import pairwise
 
 LAG = 0.25
 """Seconds after a process's death in which others still read what it had written."""
+NEAR = 10.0
+"""Seconds around a second end in which a kill may tell the reader something."""
 
 Way = tuple[int, str]
 
@@ -125,8 +127,16 @@ class Books:
             if kill.at <= later.at and self._is_open(earlier, kill):
                 found.twice[number] += 1
                 return
-        kills = ", ".join(f"{kill.what} {kill.at - earlier.at:.3f} s" for kill in self.kills)
-        told = ", ".join(f"{told.code} {told.at - earlier.at:.3f} s" for told in self.told[later.recipient])
+        kills = ", ".join(
+            f"{kill.what} {kill.at - earlier.at:.3f} s{' (spared)' * (earlier.way in kill.spared)}"
+            for kill in self.kills
+            if abs(kill.at - later.at) < NEAR
+        )
+        told = ", ".join(
+            f"{mailbox} {told.code} {told.at - earlier.at:.3f} s"
+            for mailbox in {later.recipient, later.to}
+            for told in self.told[mailbox]
+        )
         found.unexplained.append(
             f"{later.recipient} came again {later.at - earlier.at:.3f} s after an end that was answered after "
             f"{earlier.answered - earlier.at:.3f} s (told: {told}; kills: {kills})"

@@ -71,6 +71,10 @@ class RealUpstream:
             raise
         await asyncio.sleep(3 * LOOK)
 
+    def lines(self, text: str) -> str:
+        """What its log says of something."""
+        return "\n".join(line for line in self._server.log().splitlines() if text in line)
+
     def _hear(self, line: str) -> None:
         """What was answered after a final dot settles what came of it; a refusal before says nothing about that."""
         found = self._pattern.search(line)

@@ -13,7 +13,10 @@ async def faulted(run: House, upstream: RealUpstream, count: int) -> None:
     async with upstream.running():
         async with run.under_load(upstream):
             await happen(run, kills(count))
-        run.assert_nothing_is_lost(await run.settled(upstream))
+        balance = await run.settled(upstream)
+        for name in {one.partition("-")[0] for one in (*balance.unexplained, *balance.lost)}:
+            print(upstream.lines(f"<{name}-"), upstream.lines(f"s{name}@"), sep="\n")
+        run.assert_nothing_is_lost(balance)
 
 
 @pytest.mark.parametrize(("door", "relay"), [("lmtp", "lmtp:inet:127.0.0.1:{}"), ("mta", "smtp:[127.0.0.1]:{}")])
