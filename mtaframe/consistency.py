@@ -4,6 +4,7 @@ Findings are places in ``conf/mtaframe.toml`` or ``conf/accounts.toml``; only th
 """
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -27,6 +28,7 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_tls_files(settings),
         *_grants(settings),
         *_open_doors(settings),
+        *_keys(settings),
         *_handoff(settings),
         *_keepers(settings),
     ]
@@ -245,6 +247,16 @@ def _leads_to(next_hop: str, port: int, endpoint: Endpoint, hostname: str) -> bo
         return False
     everywhere = listening.is_unspecified and address.version == listening.version
     return address == listening or (everywhere and address.is_loopback)
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Said where the state has a place of its own; a trial run in the user's folder needs no second one."""
+    state = settings.state
+    is_placed = state.folder is not None or "STATE_DIRECTORY" in os.environ
+    credential = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), "mtaframe.keys")
+    if state.backend != "memory" and is_placed and state.keys is None and not os.path.exists(credential):
+        text = "the keys lie beside what they protect, so that one copy has both; see docs/state.md for other places"
+        yield Finding(("state", "keys"), text, "warning")
 
 
 def _parents(accounts: AccountsSettings) -> Iterator[Finding]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mtaframe import Counter
-from mtaframe.settings import StateSettings
+from mtaframe.consistency import of_settings
+from mtaframe.settings import Settings, StateSettings
 from mtaframe.state import MemoryState, OwnedState, StateError, open_state
 from mtaframe.state.keys import PURPOSES, KeyFileError, Keyring
 from mtaframe.state.place import replace_keys
@@ -191,6 +192,25 @@ async def test_systemd_hands_keys_over(
     async with running() as state:
         assert state.keyring.keys == keyring.keys
     assert not key_file.exists()
+
+
+def test_check_warns_of_keys_beside_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warns(**state: object) -> bool:
+        found = of_settings(Settings.model_validate({"state": state}))
+        return any(finding.kind == "warning" and "the keys lie beside" in finding.text for finding in found)
+
+    for name in ("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not warns()
+    assert warns(folder="/var/lib/other")
+    assert not warns(folder="/var/lib/other", keys="elsewhere")
+    assert not warns(folder="/var/lib/other", backend="memory")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/mtaframe")
+    assert warns()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert warns()
+    (tmp_path / "mtaframe.keys").touch()
+    assert not warns()
 
 
 # Rotation.
