@@ -67,6 +67,8 @@ class Accounts(Mapping[str, Account]):
 
     def author_of(self, message: Message) -> Account | None:
         """The owner of the From field's domain, as far as it can be read without guessing."""
+        if not self._owners:
+            return None
         domain = (message.first("From") or "").rpartition("@")[2].strip("<> \t").lower()
         return self.owner_of(domain) if domain else None
 

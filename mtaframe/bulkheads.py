@@ -20,7 +20,9 @@ class Bulkheads:
 
     def of(self, listener: str, max_transactions: int) -> "Bulkhead":
         """The listener's, with the limit that holds for it now."""
-        bulkhead = self._listeners.setdefault(listener, Bulkhead())
+        bulkhead = self._listeners.get(listener)
+        if bulkhead is None:
+            bulkhead = self._listeners[listener] = Bulkhead()
         bulkhead.limit = max(1, round(max_transactions * self._share))
         return bulkhead
 

@@ -150,7 +150,7 @@ class Dispatch:
             if task.cancelled():
                 self._settle_open(under_way, indices, OUT_OF_TIME)
 
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(ended)
         return task
@@ -159,7 +159,8 @@ class Dispatch:
         """Make every copy, find its route, sign it, and send copies that can travel together in one transaction."""
         try:
             groups: dict[Hashable, tuple[Route, list[tuple[int, Delivery]]]] = {}
-            signed: dict[Hashable, Message | Stopped] = {}
+            is_alone = len(under_way.results) == 1
+            signed: dict[Hashable, Message | Stopped] | None = None if is_alone else {}
             is_deferred = False
             for index in range(len(under_way.results)):
                 copy = await ready(
@@ -171,18 +172,19 @@ class Dispatch:
                     await self._tell(under_way, index, copy.delivery, [result])
                     continue
                 delivery, route = copy
-                site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
-                key = (delivery.message, delivery.reverse_path, route, site)
-                groups.setdefault(key, (route, []))[1].append((index, delivery))
-            self._send(under_way, list(groups.values()), is_deferred)
+                groups.setdefault(None if is_alone else _way(delivery, route), (route, []))[1].append((index, delivery))
+            await self._send(under_way, list(groups.values()), is_deferred)
         except asyncio.CancelledError:
             self._settle_open(under_way, range(len(under_way.results)), OUT_OF_TIME)
         except Exception:
             log.exception("dispatch failed id=%s", under_way.envelope.id)
             self._settle_open(under_way, range(len(under_way.results)), INTERNAL)
 
-    def _send(self, under_way: UnderWay, groups: Sequence[tuple[Route, Group]], is_deferred: bool) -> None:
-        """Begin an attempt for each group. ``is_deferred``: some copy is not sent now, so that none may be."""
+    async def _send(self, under_way: UnderWay, groups: Sequence[tuple[Route, Group]], is_deferred: bool) -> None:
+        """Begin an attempt for each group. ``is_deferred``: some copy is not sent now, so that none may be.
+
+        The only one needs no task of its own.
+        """
         terms = under_way.terms
         if terms.barrier and len(under_way.results) > 1:
             parties = [party for party, (route, _) in enumerate(groups) if not _own_way(route)]
@@ -195,7 +197,11 @@ class Dispatch:
                 partial(under_way.barrier.passed, party) if under_way.barrier is not None else None,
             )
             work = self._attempt(under_way, route, group, attempt, party)
-            under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
+            if len(groups) == 1 and under_way.preparing is not None:
+                under_way.attempts[attempt], under_way.preparing = under_way.preparing, None
+                await work
+            else:
+                under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
 
     async def _attempt(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt, party: int) -> None:
         """All that becomes of one group: a transport's results, and the smart host's for what these leave deferred."""
@@ -244,7 +250,10 @@ class Dispatch:
         """One call of a transport, bounded by the attempt's deadline until the point of no return."""
         deliveries = [delivery for _, delivery in group]
         began, clock = self._clock.now(), self._clock.monotonic()
-        timer = asyncio.get_running_loop().call_later(max(0.0, attempt.deadline - clock), under_way.call_off, attempt)
+        timer = None
+        if attempt.deadline < under_way.deadline:
+            left = max(0.0, attempt.deadline - clock)
+            timer = asyncio.get_running_loop().call_later(left, under_way.call_off, attempt)
         try:
             results = await under_way.lease.generation.transports[route.transport].deliver(deliveries, route, attempt)
             if len(results) != len(group):
@@ -255,7 +264,8 @@ class Dispatch:
             log.exception("transport failed id=%s transport=%s", under_way.envelope.id, route.transport)
             results = [self._plain(INTERNAL, route, began, clock, attempt)] * len(group)
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             under_way.attempts.pop(attempt, None)
         return results
 
@@ -264,9 +274,10 @@ class Dispatch:
     ) -> None:
         """A recipient's results, in order, to the log and every plugin's on_result; the last to whoever waits."""
         try:
+            plugins = under_way.lease.generation.plugins
             for result in results:
                 self._log(under_way.envelope, delivery, result)
-                await under_way.lease.generation.plugins.on_result(delivery, result)
+                await plugins.on_result(delivery, result)
         finally:
             self._settle(under_way, index, last or results[-1])
 
@@ -305,10 +316,10 @@ async def ready(
     envelope: Envelope,
     index: int,
     message: Message,
-    signed: dict[Hashable, Message | Stopped],
+    signed: dict[Hashable, Message | Stopped] | None,
     way: Route | None = None,
 ) -> tuple[Delivery, Route] | Halted:
-    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share.
+    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share, if there are more.
 
     With a ``way``, nobody is asked for a route.
     """
@@ -320,12 +331,15 @@ async def ready(
     route = way or await plugins.route(delivery, generation.default_route)
     if isinstance(route, Stopped):
         return Halted(delivery, route)
-    key = (delivery.message, route)
-    if (copy := signed.get(key)) is None:
-        copy = signed[key] = await plugins.sign(envelope, seven_bit(delivery.message), route)
+    key = (delivery.message, route) if signed is not None else None
+    copy = signed.get(key) if signed is not None else None
+    if copy is None:
+        copy = await plugins.sign(envelope, seven_bit(delivery.message), route)
+        if signed is not None:
+            signed[key] = copy
     if isinstance(copy, Stopped):
         return Halted(delivery, copy, route)
-    return replace(delivery, message=copy), route
+    return (delivery if copy is delivery.message else replace(delivery, message=copy)), route
 
 
 def _awake(generation: Generation, source: Source | None) -> Callable[[], Awaitable[bool]] | None:
@@ -355,6 +369,12 @@ def result_of(stopped: Stopped, route: Route | None = None, at: datetime | None 
 def envelope_id() -> str:
     """A name for a transaction, unique enough for every log that one will ever search."""
     return os.urandom(8).hex()
+
+
+def _way(delivery: Delivery, route: Route) -> Hashable:
+    """Copies that have it in common can travel together."""
+    site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
+    return delivery.message, delivery.reverse_path, route, site
 
 
 def _own_way(route: Route) -> bool:

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import sys
+from asyncio import _get_running_loop
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,9 +75,40 @@ class RecipientTag:
         return hashlib.blake2b(mailbox, key=self._key, digest_size=6).hexdigest()
 
 
+class Stderr(logging.Handler):
+    """Writes all lines of one round of the event loop at once: what a busy server says costs little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:
+            return self.handleError(record)
+        self._lines.append(line)
+        loop = _get_running_loop()
+        if loop is None or record.levelno > logging.INFO:
+            self.flush()
+        elif len(self._lines) == 1:
+            loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Called at the end of the process, too."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.flush()
+
+
 def set_up(settings: LogSettings) -> None:
     """Send the log of ``mtaframe`` and whatever else the process logs to stderr, in our lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    # what no line of ours shows need not be found out for each
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    handler = Stderr()
     handler.setLevel(settings.level.upper())
     handler.setFormatter(Json() if settings.format == "json" else Lines(with_time=sys.stderr.isatty()))
     root = logging.getLogger()

@@ -6,7 +6,7 @@ what changed; header section and body are kept apart, so that a field on top cos
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from mtaframe.redaction import Redacted
@@ -15,6 +15,7 @@ _HEADER_SECTION = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
 _MBOX_LINE = re.compile(rb">?From [^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
+_NO_LINE_END = bytes(set(range(256)) - set(b"\r\n"))
 
 T = TypeVar("T")
 HEADER_SIZE = 1_000_000
@@ -46,7 +47,7 @@ class Message(Redacted):
     _derived: dict[Callable[..., Any], Any] | None = field(default=None, init=False, compare=False)
 
     @classmethod
-    def parse(cls, raw: bytes) -> "Message":
+    def parse(cls, raw: bytes | bytearray) -> "Message":
         """A message from its octets. The header section ends at the first line that is no field.
 
         Two repairs are made, for next hops would make them later and break signatures: a missing empty line
@@ -55,9 +56,8 @@ class Message(Redacted):
         start = mbox.end() if (mbox := _MBOX_LINE.match(raw)) else 0
         section = _HEADER_SECTION.match(raw, start)
         end = section.end() if section else start
-        if raw.startswith(b"\r\n", end):
-            return cls(raw[start:end], raw[end + 2 :])
-        return cls(raw[start:end], raw[end:])
+        view = memoryview(raw)
+        return cls(bytes(view[start:end]), bytes(view[end + 2 * raw.startswith(b"\r\n", end) :]))
 
     @property
     def raw(self) -> bytes:
@@ -91,34 +91,46 @@ class Message(Redacted):
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field of that name, top to bottom; names compare without case."""
         wanted = name.lower()
-        return tuple(f for f in self.fields if f.name.lower() == wanted)
+        return tuple(f for f in self.fields if f.name.lower() == wanted) if self._may_have(wanted) else ()
 
     def first(self, name: str) -> str | None:
         """The text of the topmost field of that name, or None."""
         wanted = name.lower()
+        if not self._may_have(wanted):
+            return None
         return next((f.value for f in self.fields if f.name.lower() == wanted), None)
+
+    def _may_have(self, name: str) -> bool:
+        """False if no field has this name, in lower case. Most questions end here, and nothing is taken apart."""
+        return self._fields is not None or name.encode() in self.header.lower()
 
     def prepend(self, name: str, value: str) -> "Message":
         """With one more field on top. ``value`` may be folded (CR LF and a blank); nothing else may end a line."""
-        return replace(self, header=field_octets(name, value) + self.header)
+        octets = field_octets(name, value)
+        changed = Message(octets + self.header, self.body)
+        if self._fields is not None:
+            object.__setattr__(changed, "_fields", (Field(name, octets), *self._fields))
+        return changed
 
     def append(self, name: str, value: str) -> "Message":
         """With one more field at the end of the header section."""
-        return replace(self, header=self.header + field_octets(name, value))
+        return Message(self.header + field_octets(name, value), self.body)
 
     def without(self, *names: str) -> "Message":
         """Without any field of these names; itself, if there is none."""
         unwanted = {name.lower() for name in names}
+        if not any(map(self._may_have, unwanted)):
+            return self
         kept = [f.raw for f in self.fields if f.name.lower() not in unwanted]
-        return self if len(kept) == len(self.fields) else replace(self, header=b"".join(kept))
+        return self if len(kept) == len(self.fields) else Message(b"".join(kept), self.body)
 
     def with_body(self, body: bytes) -> "Message":
-        return replace(self, body=body)
+        return Message(self.header, body)
 
     def with_values(self, values: Mapping[Field, str]) -> "Message":
         """With other values in these of its fields, each at its place; they are checked as ``prepend`` does."""
         octets = (field_octets(f.name, values[f]) if f in values else f.raw for f in self.fields)
-        return replace(self, header=b"".join(octets))
+        return Message(b"".join(octets), self.body)
 
     def derived(self, work: "Callable[[Message], T]") -> T:
         """What ``work``, a pure function, makes of this message: done once, and kept no longer than the message."""
@@ -140,7 +152,7 @@ def field_octets(name: str, value: str) -> bytes:
     return f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")
 
 
-def has_bare_line_end(octets: bytes) -> bool:
+def has_bare_line_end(octets: bytes | bytearray) -> bool:
     """Whether a CR stands without LF or an LF without CR: never valid, and the root of SMTP smuggling."""
-    pairs = octets.count(b"\r\n")
-    return octets.count(b"\n") != pairs or octets.count(b"\r") != pairs
+    ends = octets.translate(None, _NO_LINE_END)
+    return ends != b"\r\n" * (len(ends) // 2)

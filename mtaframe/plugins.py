@@ -196,6 +196,10 @@ class Plugins:
         """From now on tell no plugin of results and events: those of a rehearsal did not happen."""
         self._hooks |= {"on_result": (), "on_event": ()}
 
+    def has(self, hook: str) -> bool:
+        """Whether anybody is asked."""
+        return bool(self._hooks[hook])
+
     # The hooks, in the order of the walk.
 
     async def on_connect(self, session: Session) -> Session | Stopped:

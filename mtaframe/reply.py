@@ -65,6 +65,11 @@ class Reply(Redacted):
         text = _one_line(self.text)
         return f"{self.code} {self.status} {text}" if self.status else f"{self.code} {text}"
 
+    @property
+    def octets(self) -> bytes:
+        """The line as it is sent."""
+        return f"{self.line}\r\n".encode("ascii")
+
 
 def for_client(remote: Reply, stage: Stage) -> Reply:
     """What our client is told of a remote reply: the table in docs/replies.md.
@@ -103,4 +108,6 @@ def for_log(reply: Reply) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text.strip(" ")[:TEXT_LIMIT]
     return _UNPRINTABLE.sub(" ", text).strip()[:TEXT_LIMIT]

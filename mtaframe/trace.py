@@ -1,8 +1,9 @@
 """The trace that a message carries: our Received field on top, and the check for loops (RFC 5321 §4.4, §6.3)."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from mtaframe.envelope import Envelope, Origin
 from mtaframe.message import Message
@@ -51,4 +52,10 @@ def has_passed(message: Message, hostname: str) -> bool:
 
 def date(at: datetime) -> str:
     """A date-time as RFC 5322 §3.3 writes it, in UTC."""
-    return format_datetime(at)
+    return _date(int(at.timestamp()))
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    """Of many messages in the same second."""
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))

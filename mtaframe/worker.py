@@ -5,6 +5,7 @@ clients at once, finishes what is beyond its point of no return, and ends.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,9 @@ ALIVE = 1.0
 """Seconds between two signs of life."""
 ORPHAN = 30.0
 """Seconds at most that a worker without a supervisor has to finish."""
+
+YOUNG = 5000
+"""Objects more than were freed, after which the collector looks at the new ones."""
 
 
 def main() -> None:
@@ -125,6 +129,7 @@ class Worker:
         assert mta.configuration is not None
         logs.set_up(mta.configuration.settings.logs)
         self._sockets = {key: one for key, one in self._sockets.items() if one.fileno() >= 0}
+        _settle_down()
         self._turn.open()
 
     async def _discard(self, keys: Sequence[str]) -> None:
@@ -178,3 +183,11 @@ class Worker:
     def _at_work(self) -> Mta:
         assert self._mta is not None
         return self._mta
+
+
+def _settle_down() -> None:
+    """What is there by now stays: the collector need not look at it again and again, only at what messages leave."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 100)

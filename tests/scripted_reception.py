@@ -94,8 +94,9 @@ class ScriptedTransaction:
         self.accepted += reply.is_positive
         return reply
 
-    async def complete(self, octets: bytes) -> AsyncIterator[Reply]:
+    async def complete(self, octets: bytes | bytearray) -> AsyncIterator[Reply]:
         reception = self.reception
+        octets = bytes(octets)
         reception.messages.append(octets)
         shown = octets.decode("latin-1").encode("unicode_escape").decode()
         reception.record.append(f"DATA {shown if len(shown) < 200 else len(octets)}")

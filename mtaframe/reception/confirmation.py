@@ -29,8 +29,10 @@ PATIENCE = 280.0
 def confirm(reception: "Reception", message: Message, under_way: UnderWay) -> None:
     """See to it that those who ask for it hear of success, once the attempts under way have ended."""
     envelope = under_way.envelope
+    if envelope.reverse_path is None:
+        return
     wanted = [place for place, recipient in enumerate(envelope.recipients) if "SUCCESS" in recipient.notify]
-    if wanted and envelope.reverse_path is not None:
+    if wanted:
         reception.dispatch.in_background(_confirmed(reception, message.with_body(b""), under_way, wanted))
 
 

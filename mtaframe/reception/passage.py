@@ -47,6 +47,8 @@ async def processed(
     lease: Lease, envelope: Envelope, message: Message, deadline: float, clock: Clock
 ) -> tuple[Envelope, Message] | Stopped:
     """What on_data makes of a message, all plugins together within the time that is left."""
+    if not lease.generation.plugins.has("on_data"):
+        return envelope, message
     try:
         async with asyncio.timeout(max(0.0, deadline - clock.monotonic())):
             return await lease.generation.plugins.on_data(envelope.session, envelope, message)
@@ -57,7 +59,25 @@ async def processed(
 async def awaited(future: asyncio.Future[Result], deadline: float, clock: Clock) -> Result:
     """A result once it is there; at the deadline, that it is not there yet. The future lives on."""
     if not future.done():
-        await asyncio.wait((future,), timeout=max(0.0, deadline - clock.monotonic()))
+        await _done_or_late(future, max(0.0, deadline - clock.monotonic()))
     if future.done():
         return future.result()
     return Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch", in_doubt=True)
+
+
+async def _done_or_late(future: asyncio.Future[Result], seconds: float) -> None:
+    """What ``asyncio.wait`` does for many futures: this one is waited for once per message."""
+    loop = future.get_loop()
+    over = loop.create_future()
+
+    def end(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_later(seconds, end)
+    future.add_done_callback(end)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        future.remove_done_callback(end)

@@ -62,6 +62,7 @@ class Transaction:
         self._envelope = envelope
         self._bulkhead = bulkhead
         self._is_prdr = is_prdr
+        self._recipients: list[Recipient] = []
         self._berth: Berth | None = None
         self._outcomes: Outcomes | None = None
         self._keeping: OnDefer = "upstream"
@@ -74,7 +75,7 @@ class Transaction:
     @property
     def accepted(self) -> int:
         """Recipients accepted so far."""
-        return len(self._envelope.recipients)
+        return len(self._recipients)
 
     @property
     def id(self) -> str:
@@ -85,17 +86,20 @@ class Transaction:
 
         Applications are told of a temporary refusal at DATA, for all: many pass over a single refused recipient.
         """
-        session, envelope = self._envelope.session, self._envelope
         if not self._is_known:
             if recipient.address.domain not in self._listener.relay_domains:
                 return RELAY_DENIED
-            if envelope.recipients:
+            if self._recipients:
                 return ONE_FOR_STRANGERS
-        answer = await self._lease.generation.plugins.on_rcpt(session, envelope, recipient)
+        answer: Recipient | Stopped = recipient
+        plugins = self._lease.generation.plugins
+        if plugins.has("on_rcpt"):
+            envelope = replace(self._envelope, recipients=tuple(self._recipients))
+            answer = await plugins.on_rcpt(envelope.session, envelope, recipient)
         refusal: Reply | None
         if isinstance(answer, Stopped):
             self._log_refused(answer.by, answer.verdict.reply)
-            self._reception.emit_refused(self._lease.generation, envelope, recipient, answer)
+            self._reception.emit_refused(self._lease.generation, self._envelope, recipient, answer)
             refusal, is_for_now = answer.verdict.reply, isinstance(answer.verdict, Defer)
             answer = recipient
         else:
@@ -104,15 +108,16 @@ class Transaction:
             if not (is_for_now and self._listener.kind == "application"):
                 return refusal
             self.refusal = self.refusal or refusal
-        self._envelope = replace(envelope, recipients=(*envelope.recipients, answer))
+        self._recipients.append(answer)
         return RECIPIENT_OK
 
-    async def complete(self, octets: bytes) -> AsyncIterator[Reply]:
+    async def complete(self, octets: bytes | bytearray) -> AsyncIterator[Reply]:
         """The replies after the final dot: for LMTP and PRDR one per recipient, in order; then one, but for LMTP.
 
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
         message = Message.parse(octets)
+        del octets  # a message is in RAM once
         refused = HEADER_TOO_BIG if message.is_excessive else self.refusal
         if refused is not None:
             self._leave()
@@ -202,19 +207,20 @@ class Transaction:
     async def _deliver(self, message: Message, deadline: float) -> Outcomes:
         """Begin to deliver to everyone who is not done already."""
         reception, generation = self._reception, self._lease.generation
-        if self._envelope.account is None and self._envelope.session.trusted:
+        envelope, account = self._envelope, self._envelope.account
+        if account is None and envelope.session.trusted:
             author = generation.accounts.author_of(message)
-            self._envelope = replace(self._envelope, account=author.name if author else self._listener.account)
-        outcomes = Outcomes(reception.ledger, reception.clock, self._envelope, message)
+            account = author.name if author else self._listener.account
+        envelope = self._envelope = replace(envelope, recipients=tuple(self._recipients), account=account)
+        outcomes = Outcomes(reception.ledger, reception.clock, envelope, message)
         await outcomes.look_up()
         self._outcomes = outcomes
         self._open_places = outcomes.open_places
         if not self._open_places:
             return outcomes
         self._keeping = self._keeper(generation, message)
-        envelope = replace(
-            self._envelope, recipients=tuple(self._envelope.recipients[place] for place in self._open_places)
-        )
+        if len(self._open_places) < len(envelope.recipients):
+            envelope = replace(envelope, recipients=tuple(envelope.recipients[place] for place in self._open_places))
         prepared = self._prepared(envelope, message)
         if not isinstance(prepared, Stopped):
             prepared = await processed(self._lease, *prepared, deadline, reception.clock)

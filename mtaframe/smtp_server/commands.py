@@ -43,6 +43,7 @@ _VALUES = {
     "ORCPT": re.compile(r"(?=.{3,500}$)[A-Za-z0-9-]+;.+"),
 }
 """The parameters of MAIL and RCPT, and what their values look like."""
+_CHUNK = re.compile(r"([0-9]{1,18})(?: +(LAST))?", re.IGNORECASE)
 _PRINTABLE = re.compile(r"[\t -~]*")
 _EHLO_NAME = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 
@@ -131,6 +132,22 @@ def parse_rcpt(argument: str, known: Container[str], *, smtputf8: bool) -> Recip
         return _NEEDS_SMTPUTF8
     notify = frozenset(given["NOTIFY"].upper().split(",")) if "NOTIFY" in given else frozenset[str]()
     return Recipient(address, notify, original)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """``size`` octets follow; ``is_last``: with them the message is complete."""
+
+    size: int
+    is_last: bool
+
+
+def parse_bdat(argument: str) -> Chunk | Reply:
+    """BDAT (RFC 3030 §2)."""
+    found = _CHUNK.fullmatch(argument)
+    if found is None:
+        return Reply(501, "5.5.4", "write BDAT and the number of octets that follow, and LAST behind it for the last")
+    return Chunk(int(found[1]), found[2] is not None)
 
 
 def _original(text: str, *, smtputf8: bool) -> str:

@@ -5,7 +5,7 @@ proven, because the client went on, or unproven, exactly once.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import replies
-from mtaframe.smtp_server.commands import LINE_TOO_LONG, TOO_BIG, parse_line, parse_mail, parse_rcpt
+from mtaframe.smtp_server.commands import LINE_TOO_LONG, TOO_BIG, parse_bdat, parse_line, parse_mail, parse_rcpt
 from mtaframe.smtp_server.forwarding import origin
+from mtaframe.smtp_server.framing import CRLF
 from mtaframe.smtp_server.introduction import Introduction
 from mtaframe.smtp_server.wire import Ended
 
@@ -38,6 +39,7 @@ class Conversation(Introduction):
         self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
         self._begun = Mail(None)  # the MAIL that it began with
         self._rcpt_parameters: tuple[str, ...] = ()
+        self._chunks: bytearray | None = None  # what BDAT has brought so far
         self._domain: str | None = None
         self._unproven: list[Transaction] = []
         self._is_completing = False
@@ -57,7 +59,7 @@ class Conversation(Introduction):
         if self._is_completing:
             if self.task is not None:
                 self.task.cancel()
-        elif self.input.find(b"\r\n", self._early) >= 0 or (in_order and self._all_was_read()):
+        elif self.framing.input.find(b"\r\n", self.framing.early) >= 0 or (in_order and self._all_was_read()):
             self._settle(proven=True)
 
     async def _conversation(self) -> None:
@@ -135,8 +137,8 @@ class Conversation(Introduction):
         self.say(Reply(250, "2.1.0", "ok"))
 
     async def _rcpt(self, argument: str) -> None:
-        if self._transaction is None:
-            self._complain(replies.MAIL_FIRST)
+        if self._transaction is None or self._chunks is not None:
+            self._complain(replies.MAIL_FIRST if self._transaction is None else replies.CHUNKS_UNDER_WAY)
             return
         recipient = parse_rcpt(argument, self._rcpt_parameters, smtputf8=self._begun.smtputf8)
         if isinstance(recipient, Reply):
@@ -163,31 +165,81 @@ class Conversation(Introduction):
         if transaction is None or not transaction.accepted:
             self._complain(replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT)
             return
+        if self._chunks is not None:
+            self._complain(replies.CHUNKS_UNDER_WAY)
+            return
         if transaction.refusal is not None:
             self._forget()
             return self.say(transaction.refusal)
-        self.say_text("354 end with CR LF . CR LF")
-        octets = await self._data(self._terms.max_size)
-        self._forget()
-        refusals = transaction.accepted if self._is_lmtp else 1
-        if octets is None:
-            self._say_to_all(TOO_BIG, refusals)
-        elif b"\0" in octets or has_bare_line_end(octets):
-            self._say_to_all(replies.BAD_CHARACTERS, refusals)
-        elif self._begun.prdr:
-            self.say_text("353 each recipient has a reply, then all")
-            self.flush()
-            await self._complete(transaction, octets, transaction.accepted + 1)
-        else:
-            await self._complete(transaction, octets, refusals)
+        self.say(replies.GO_ON)
+        self.framing.expect_message(self._terms.max_size)
+        await self._bulk()
+        await self._take_in(transaction, self.framing.take_message())
 
-    async def _complete(self, transaction: Transaction, octets: bytes, expected: int) -> None:
+    async def _bdat(self, argument: str) -> None:
+        """A part of the message (RFC 3030). Its octets come whatever is answered, and never count as commands."""
+        chunk = parse_bdat(argument)
+        if isinstance(chunk, Reply):
+            self._end(chunk)  # nobody knows where the next command begins
+            return
+        transaction, taken = self._transaction, len(self._chunks or b"")
+        refusal = self._refusal_of_chunk(taken + chunk.size)
+        if refusal is not None:
+            self.framing.expect_nothing(chunk.size)
+            await self._bulk()
+            is_per_recipient = self._is_lmtp and chunk.is_last and transaction is not None and transaction.accepted
+            self._forget()
+            return self._say_to_all(refusal, transaction.accepted if is_per_recipient and transaction else 1)
+        self.framing.expect_chunk(chunk.size)
+        await self._bulk()
+        octets = self.framing.take_chunk()
+        if self._chunks is not None:
+            self._chunks += octets
+            octets = self._chunks
+        if not chunk.is_last or transaction is None:
+            self._chunks = octets
+            return self.say(Reply(250, "2.0.0", f"{chunk.size} octets taken"))
+        if octets and not octets.endswith(CRLF):
+            octets += CRLF  # whoever gets it by DATA gets that, too
+        self._chunks = None
+        taking_in = self._take_in(transaction, octets)
+        del octets
+        return await taking_in
+
+    def _refusal_of_chunk(self, size: int) -> Reply | None:
+        """Why there may be no chunk now, or none that makes the message so big."""
+        transaction = self._transaction
+        if transaction is None or not transaction.accepted:
+            return replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT
+        return TOO_BIG if size > self._terms.max_size else transaction.refusal
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._chunks = None
+
+    async def _take_in(self, transaction: Transaction, octets: bytearray | None) -> None:
+        """The message is here, or was too big."""
+        self._forget()
+        expected = transaction.accepted if self._is_lmtp else 1
+        if octets is None:
+            self._say_to_all(TOO_BIG, expected)
+        elif b"\0" in octets or has_bare_line_end(octets):
+            self._say_to_all(replies.BAD_CHARACTERS, expected)
+        else:
+            if self._begun.prdr:
+                self.say_text("353 each recipient has a reply, then all")
+                self.flush()
+                expected += transaction.accepted
+            answers = transaction.complete(octets)
+            del octets  # a message is in RAM once
+            await self._complete(transaction, answers, expected)
+
+    async def _complete(self, transaction: Transaction, answers: AsyncIterator[Reply], expected: int) -> None:
         """Each reply is written as it comes; those that reception fails to give are "try again"."""
         if self._has_ended:
             raise Ended
         self._unproven.append(transaction)
         self._is_completing = True
-        answers = transaction.complete(octets)
         try:
             async for reply in answers:
                 self.say(reply)
@@ -204,9 +256,10 @@ class Conversation(Introduction):
         if expected:
             self._say_to_all(replies.INTERNAL_ERROR, expected)
             self._settle(proven=False)  # what it reads now is not what reception meant
-        if self.input[:6].upper() != b"QUIT\r\n":
+        framing = self.framing
+        if framing.input[:6].upper() != b"QUIT\r\n":
             self.flush()  # else along with 221: the client may close as soon as it has read its reply
-        self._early = len(self.input)
+        framing.early = len(framing.input)
 
     def _say_to_all(self, reply: Reply, times: int) -> None:
         for _ in range(times):
@@ -272,6 +325,7 @@ _COMMANDS: Mapping[str, Do] = {
     "MAIL": Conversation._mail,
     "RCPT": Conversation._rcpt,
     "DATA": Conversation._take_data,
+    "BDAT": Conversation._bdat,
     "RSET": Conversation._rset,
     "NOOP": Conversation._noop,
     "QUIT": Conversation._quit,

@@ -121,7 +121,7 @@ class Introduction(Wire):
             self._complain(replies.STARTTLS_OUT_OF_PLACE)
         elif certificates is None or self._server.settings.tls != "starttls":
             self._complain(replies.NO_STARTTLS)
-        elif self.input:
+        elif self.framing.input:
             # whatever came with STARTTLS would count as said under TLS: an attack, or a broken client
             self._end(replies.INJECTED)
         else:

@@ -26,7 +26,7 @@ class Offer:
 
     def ehlo(self, hostname: str) -> str:
         """The answer to EHLO and LHLO, without its last CR LF."""
-        lines = [hostname, f"SIZE {self.max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        lines = [hostname, f"SIZE {self.max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "CHUNKING"]
         lines += ["STARTTLS"] * self.starttls + ["AUTH PLAIN LOGIN"] * self.auth
         lines += ["DSN"] * self.dsn + ["PRDR"] * self.prdr
         if self.recipients:

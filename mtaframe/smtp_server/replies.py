@@ -2,6 +2,7 @@
 
 from mtaframe.reply import Reply
 
+GO_ON = Reply(354, "", "end with CR LF . CR LF")
 INTERNAL_ERROR = Reply(451, "4.3.0", "internal error, try again")
 STOPPING = Reply(421, "4.3.2", "the service is stopping")
 FULL = Reply(421, "4.3.2", "too many connections")
@@ -19,6 +20,7 @@ AUTH_OUT_OF_PLACE = Reply(503, "5.5.1", "AUTH is out of place here")
 NO_AUTH = Reply(502, "5.5.1", "AUTH is not offered here")
 AUTH_NEEDS_TLS = Reply(538, "5.7.11", "AUTH needs TLS")
 TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failures")
+CHUNKS_UNDER_WAY = Reply(503, "5.5.1", "the message has begun to come by BDAT")
 UNDER_WAY = Reply(503, "5.5.1", "a transaction is under way")
 MAIL_FIRST = Reply(503, "5.5.1", "MAIL comes first")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients")

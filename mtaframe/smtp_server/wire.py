@@ -1,8 +1,8 @@
-"""The octets of one connection, in and out, with TLS and the idle timer; what they mean is for `conversation`.
+"""One connection, in and out, with TLS and the idle timer; `framing` takes its octets apart, `conversation` obeys them.
 
-The law: only CR LF ends a line, and only CR LF . CR LF ends a message. Never more than the limit is kept,
-however much a client sends. This is where aiosmtpd is: its connection and its STARTTLS are used, its command
-loop is not (it ends lines at a bare LF).
+The law: a client that does not read is not heard, and one that sends more than we can use has to wait. This is where
+aiosmtpd is: its connection and its STARTTLS are used, its command loop is not (it ends lines at a bare LF, and waits
+for each line of a message).
 """
 
 import asyncio
@@ -17,11 +17,9 @@ from aiosmtpd.smtp import SMTP, TLSSetupException
 
 from mtaframe.reply import Reply
 from mtaframe.smtp_server.certificates import Certificates
+from mtaframe.smtp_server.framing import CRLF, Framing
 
 log = logging.getLogger("mtaframe.smtp_server")
-
-CRLF = b"\r\n"
-END_OF_DATA = b"\r\n.\r\n"
 
 _HELD_INPUT = 65_536
 """Octets that wait for a busy server before the client is made to wait."""
@@ -36,7 +34,7 @@ class Ended(Exception):
 
 
 class Wire(SMTP):
-    """``input`` holds what was received and not consumed yet; ``say`` gathers replies, ``flush`` writes them.
+    """``framing`` holds what was received and not taken yet; ``say`` gathers replies, ``flush`` writes them.
 
     A subclass is told by ``_vanished`` that the client has gone while we were working, and implements
     ``_conversation``.
@@ -64,16 +62,8 @@ class Wire(SMTP):
         self._timeout_handle: asyncio.TimerHandle | None = None
         self._timeout_duration = 300.0
 
-        self.input = bytearray()
-        self._early = 0  # octets of input that came before our last answer was written
+        self.framing = Framing()
         self._line_was_early = False
-        self._at = -1
-        self._wanted = CRLF
-        self._searched = 0
-        self._limit = 0
-        self._dots = 0
-        self._dots_counted = 0
-        self._overflowed = False
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
         self._data_since = 0.0
@@ -93,23 +83,23 @@ class Wire(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called once more when STARTTLS is done: what came in clear is forgotten (RFC 3207 §5)."""
-        self.input.clear()
-        self._early = self._searched = 0
+        self.framing.forget()
         self.is_secured = transport.get_extra_info("ssl_object") is not None
         super().connection_made(transport)
         self.task = self._handler_coroutine
 
     def data_received(self, data: bytes) -> None:
-        self.input += data
-        if self._waiter is not None and not self._waiter.done():
-            if self._search():
-                self._wake()
-            elif self._wanted is END_OF_DATA:
-                self._arrived += len(data)
-                self._waits_since = min(self.loop.time(), self._data_since + self._arrived / _LEAST_RATE)
-        elif len(self.input) > _HELD_INPUT and not self._is_held and self.transport is not None:
-            self._is_held = True
-            self.transport.pause_reading()
+        framing, waiter = self.framing, self._waiter
+        framing.input += data
+        if waiter is None or waiter.done():
+            if len(framing.input) > _HELD_INPUT and not self._is_held and self.transport is not None:
+                self._is_held = True
+                self.transport.pause_reading()
+        elif framing.is_there():
+            waiter.set_result(None)
+        elif framing.is_bulk:
+            self._arrived += len(data)
+            self._waits_since = min(self.loop.time(), self._data_since + self._arrived / _LEAST_RATE)
 
     def eof_received(self) -> bool:
         """What was received before is still obeyed; TLS can't stay half open."""
@@ -155,17 +145,17 @@ class Wire(SMTP):
 
     # input
 
-    async def _receive(self, wanted: bytes, limit: int) -> None:
-        """Waits until ``wanted`` is in the input, at ``_at``. Beyond ``limit`` octets are dropped: ``_overflowed``."""
-        self._wanted, self._limit = wanted, limit
-        self._searched = self._dots = self._dots_counted = 0
-        self._overflowed = False
-        if self._search() and len(self._output) < _HELD_REPLIES:
+    async def _come(self) -> None:
+        """Waits until what the framing expects is there. Ended, if it will never be."""
+        framing = self.framing
+        is_there = framing.is_there()
+        if is_there and len(self._output) < _HELD_REPLIES:
             return
         self.flush()
-        if self.transport is None or self.transport.is_closing() or self._has_ended:
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._has_ended:
             raise Ended
-        if self.transport.get_write_buffer_size() > _HELD_OUTPUT:
+        if transport.get_write_buffer_size() > _HELD_OUTPUT:
             self._waits_since = self.loop.time()
             try:
                 await self._writer.drain()
@@ -173,12 +163,12 @@ class Wire(SMTP):
                 raise Ended from None
             finally:
                 self._waits_since = None
-        if self._at >= 0 or self._search():
-            return
-        self._read_on()
-        await self._wait()
-        if self._at < 0:
-            raise Ended
+            is_there = is_there or framing.is_there()
+        if not is_there:
+            self._read_on()
+            await self._wait()
+            if not framing.is_there():
+                raise Ended
 
     async def _wait(self) -> None:
         if self._has_ended:
@@ -194,69 +184,44 @@ class Wire(SMTP):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _search(self) -> bool:
-        self._at = self.input.find(self._wanted, self._searched)
-        if self._at >= 0:
-            return True
-        self._searched = max(0, len(self.input) - len(self._wanted) + 1)
-        if self._overflowed or (len(self.input) > self._limit + self._dots and self._exceeds()):
-            self._overflowed = True
-            self._consume(len(self.input) - len(self._wanted) + 1)
-        return False
-
-    def _exceeds(self) -> bool:
-        """Whether the input is too long; the dots that stuffing put into a message don't count (RFC 5321 §4.5.2)."""
-        if self._wanted is END_OF_DATA:
-            self._dots += self.input.count(b"\r\n.", self._dots_counted)
-            self._dots_counted = max(0, len(self.input) - 2)
-        return len(self.input) > self._limit + self._dots
-
-    def _consume(self, size: int) -> None:
-        del self.input[:size]
-        self._early = max(0, self._early - size)
-        self._searched = max(0, self._searched - size)
-        if len(self.input) <= _HELD_INPUT:
-            self._read_on()  # if only to notice that the client has gone
-
     def _read_on(self) -> None:
+        """If only to notice that the client has gone."""
         if self._is_held and self.transport is not None and not self.transport.is_closing():
             self._is_held = False
             self.transport.resume_reading()
 
     async def _line(self) -> bytes | None:
         """The next line without its CR LF; None if it was longer than any may be."""
-        await self._receive(CRLF, self.longest_line)
-        line = bytes(self.input[: self._at])
-        self._line_was_early = self._early > 0
-        self._consume(self._at + 2)
-        return None if self._overflowed or len(line) + 2 > self.longest_line else line
+        framing = self.framing
+        framing.expect_line(self.longest_line)
+        await self._come()
+        self._line_was_early = framing.early > 0
+        line = framing.take_line()
+        if self._is_held and len(framing.input) <= _HELD_INPUT:
+            self._read_on()
+        return line
 
-    async def _data(self, max_size: int) -> bytes | None:
-        """The message behind DATA, dots unstuffed; None if it was bigger than ``max_size``."""
+    async def _bulk(self) -> None:
+        """Waits for a message, or a part of one, at whatever pace is fast enough."""
         self._data_since, self._arrived = self.loop.time(), 0
-        # with the CR LF of the command, an empty message and a dot in the first line are nothing special
-        self.input[:0] = CRLF
-        self._early += 2
-        await self._receive(END_OF_DATA, max_size + len(END_OF_DATA))
-        octets = b"" if self._overflowed else bytes(memoryview(self.input)[: self._at + 2])
-        self._consume(self._at + len(END_OF_DATA))
-        if self._overflowed:
-            return None
-        octets = octets.replace(b"\r\n.", CRLF)[2:]
-        return octets if len(octets) <= max_size else None
+        await self._come()
+        if self._is_held and len(self.framing.input) <= _HELD_INPUT:
+            self._read_on()
 
     # output
 
     def say(self, reply: Reply) -> None:
-        self.say_text(reply.line)
+        self._output.append(reply.octets)
 
     def say_text(self, text: str) -> None:
         self._output.append(text.encode("ascii") + CRLF)
 
     def flush(self) -> None:
         """Writes what was said, at once."""
-        if self._output and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(b"".join(self._output))
+        if not self._output:
+            return
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(b"".join(self._output) if len(self._output) > 1 else self._output[0])
         self._output.clear()
 
     def dismiss(self, reply: Reply) -> None:

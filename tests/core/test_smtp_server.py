@@ -188,7 +188,7 @@ async def test_too_big_a_message_is_swallowed_within_the_limit(door: Door) -> No
         client.send(b"." * 50_000 + b"\r\n")
         await client.writer.drain()
         await asyncio.sleep(0)
-        most = max(most, len(conversation.input))
+        most = max(most, len(conversation.framing.input))
     client.send(b".\r\n")
     assert await client.reply() == "552 5.3.4 the message is too big"
     assert most < 400_000  # the limit, and what one read may bring
@@ -436,7 +436,7 @@ async def test_a_client_that_never_reads_is_not_read_from_either(door: Door) -> 
     client.send("hi\r\n.\r\n" + "HELP\r\n" * 1_000_000)
     for _ in range(40):
         await asyncio.sleep(0.01)
-        assert len(conversation.input) < 600_000
+        assert len(conversation.framing.input) < 600_000
         assert conversation.transport is None or conversation.transport.get_write_buffer_size() < 600_000
     await door.settled()
 
