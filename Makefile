@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/pytest -q --durations=20
+BENCH := $(VENV)/bin/python -m contrib.bench
 
-.PHONY: help run deps check test test-long docs lock clean
+.PHONY: help run deps check test test-long docs lock bench bench-latency bench-held bench-merge bench-large clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: $(VENV)/.installed  ## install into .venv and start on conf/ as shipped
 	@exec $(VENV)/bin/mtaframe run --conf conf
@@ -34,6 +35,25 @@ lock: $(VENV)/.developing  ## pin what a release depends on, with hashes, in req
 	@$(PIP) install 'pip-tools>=7.4'
 	@$(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+bench: $(VENV)/.developing  ## how fast it is beside other mail servers; writes docs/benchmarks.md (minutes, root)
+	@contrib/bench/install
+	@$(BENCH) throughput $(ARGUMENTS)
+
+bench-latency: $(VENV)/.developing  ## what it adds to a transaction
+	@contrib/bench/install
+	@$(BENCH) latency $(ARGUMENTS)
+
+bench-held: $(VENV)/.developing  ## thousands of transactions held open
+	@contrib/bench/install
+	@$(BENCH) held $(ARGUMENTS)
+
+bench-merge: $(VENV)/.developing  ## personalised copies per second
+	@$(BENCH) merge $(ARGUMENTS)
+
+bench-large: $(VENV)/.developing  ## large messages
+	@contrib/bench/install
+	@$(BENCH) large $(ARGUMENTS)
 
 clean:  ## remove .venv, .deps and caches
 	@rm -rf $(VENV) .deps .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
