@@ -10,6 +10,11 @@ _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED_STRING = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
 _LABEL = r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9\-\u0080-\U0010ffff]*[A-Za-z0-9\u0080-\U0010ffff])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_PLAIN = re.compile(
+    r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+)*+)"
+    r"@([A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)*+)"
+)
+"""Nearly every address: what it lets pass is valid, what it does not may be."""
 _LITERAL = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]+|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\]", re.IGNORECASE)
 
 
@@ -23,6 +28,9 @@ class Address(Redacted):
     @classmethod
     def parse(cls, text: str) -> "Address":
         """An address from ``local@domain``. ValueError says what is wrong, without the address itself."""
+        plain = _PLAIN.fullmatch(text)
+        if plain is not None and len(plain[1]) <= 64 and len(plain[2]) <= 255:
+            return cls(plain[1], plain[2].lower())
         local_part, at, domain = text.rpartition("@")
         if not at:
             raise ValueError("an address needs an @")

@@ -212,7 +212,9 @@ class Dispatch:
             results = await self._carried(under_way, route, group, attempt)
             if under_way.barrier is not None:
                 under_way.barrier.answered(party, any(not result.outcome.is_final for result in results))
-        handed = await self._handed_off(under_way, route, group, results)
+        handed = results
+        if under_way.terms.handoff is not None:
+            handed = await self._handed_off(under_way, route, group, results)
         # what is known is told to everybody, however late it is by now
         try:
             for (index, delivery), result, last in zip(group, results, handed, strict=True):

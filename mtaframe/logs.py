@@ -23,6 +23,12 @@ class Lines(logging.Formatter):
 
     def __init__(self, with_time: bool) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s" if with_time else "%(levelname)s %(message)s")
+        self._is_plain = not with_time
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._is_plain and not record.exc_info:
+            return f"{record.levelname} {record.getMessage()}"
+        return super().format(record)
 
     def formatException(self, ei: Any) -> str:
         """Type and place of an exception, without its text: that may hold what a message holds."""

@@ -5,8 +5,9 @@ blamed on the message, and a remote text is never passed on unbounded or unclean
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import cast
 
 from mtaframe.redaction import Redacted
 
@@ -40,6 +41,7 @@ class Reply(Redacted):
     code: int
     status: str
     text: str
+    _octets: bytes | None = field(default=None, init=False, compare=False)
 
     @classmethod
     def parse(cls, code: int, text: str) -> "Reply":
@@ -67,8 +69,10 @@ class Reply(Redacted):
 
     @property
     def octets(self) -> bytes:
-        """The line as it is sent."""
-        return f"{self.line}\r\n".encode("ascii")
+        """The line as it is sent; made once, for most of what we say is said again and again."""
+        if self._octets is None:
+            object.__setattr__(self, "_octets", f"{self.line}\r\n".encode("ascii"))
+        return cast("bytes", self._octets)
 
 
 def for_client(remote: Reply, stage: Stage) -> Reply:
@@ -99,7 +103,7 @@ def is_our_fault(remote: Reply) -> bool:
 
 def with_id(reply: Reply, envelope_id: str) -> Reply:
     """The same reply, its text followed by our id, by which the log finds the message."""
-    return replace(reply, text=f"{_one_line(reply.text)[: TEXT_LIMIT - 32]} [{envelope_id}]")
+    return Reply(reply.code, reply.status, f"{_one_line(reply.text)[: TEXT_LIMIT - 32]} [{envelope_id}]")
 
 
 def for_log(reply: Reply) -> str:

@@ -25,6 +25,8 @@ class Settlement:
 
 def settlement(results: Sequence[Result], envelope_id: str, given_up: bool = False) -> Settlement:
     """What the client is told. ``given_up``: some of these outcomes stay mixed since ``give_up`` ago or longer."""
+    if len(results) == 1 and results[0].outcome is Outcome.DELIVERED:
+        return Settlement(with_id(_positive(results), envelope_id))
     delivered = [r for r in results if r.outcome in (Outcome.DELIVERED, Outcome.DISCARDED)]
     failed = [r for r in results if r.outcome is Outcome.FAILED]
     deferred = [r for r in results if r.outcome is Outcome.DEFERRED]

@@ -80,6 +80,8 @@ class SmartHost(Plugin):
     def __init__(self, config: SmartHostSettings, mta: Mta) -> None:
         super().__init__(config, mta)
         self._ways = tuple((host, _changes(host)) for host in config.host)
+        self._made: dict[str, tuple[Route, Route]] = {}
+        """By host what was made of a route the last time: nearly always it is the default one."""
 
     async def start(self) -> None:
         for host in self.config.host:
@@ -92,7 +94,11 @@ class SmartHost(Plugin):
         """The way to the first host that takes this copy; None, no opinion, if none does."""
         for host, changes in self._ways:
             if host.takes(delivery):
-                return replace(route, **changes, limits=_limits(host, route))
+                before, made = self._made.get(host.name, (None, route))
+                if before is not route:
+                    made = replace(route, **changes, limits=_limits(host, route))
+                    self._made[host.name] = (route, made)
+                return made
         return None
 
 

@@ -5,6 +5,7 @@ The policy of docs/delivery.md: before the final dot another try is safe, after 
 
 import logging
 import traceback
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from mtaframe.delivery import Delivery, Result, Route, Tls
@@ -20,6 +21,9 @@ from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
 
 log = logging.getLogger("mtaframe.smtp_client")
 
+TARGETS = 1000
+"""That are remembered."""
+
 
 class SmtpClient:
     """Delivers by SMTP, or by LMTP where the route says so. One per generation of the configuration."""
@@ -34,6 +38,7 @@ class SmtpClient:
         self._trust = Trust()
         self._pool = Pool(settings.idle_timeout, settings.max_uses)
         self._answer_times = AnswerTimes()
+        self._targets: OrderedDict[tuple[str, str, Tls, int], tuple[Route, Target]] = OrderedDict()
 
     async def close(self) -> None:
         """Take leave of every idle connection; returns when their sockets are closed."""
@@ -64,6 +69,17 @@ class SmtpClient:
                     return
 
     def _target(self, name: str, address: str, route: Route, tls: Tls) -> Target:
+        """One and the same for one and the same route, as a plugin gives it for message after message."""
+        key = (name, address, tls, id(route))
+        known, target = self._targets.get(key, (None, None))
+        if known is not route or target is None:
+            target = self._new_target(name, address, route, tls)
+            self._targets[key] = (route, target)
+            if len(self._targets) > TARGETS:
+                self._targets.popitem(last=False)
+        return target
+
+    def _new_target(self, name: str, address: str, route: Route, tls: Tls) -> Target:
         source = route.source
         return Target(
             name=name,
@@ -83,7 +99,7 @@ class SmtpClient:
         connection: Connection | None = None
         todo = errand.unsettled()
         try:
-            connection = await self._pool.acquire(target, route.limits.connections, budget.seconds(3600.0))
+            connection = await self._pool.acquire(target, route.limits.connections, budget)
         except TroubleError as error:
             return errand.stop(todo, error.trouble)
         may_replace = True
@@ -93,8 +109,9 @@ class SmtpClient:
                     connection = await opened(target, self._trust, budget, self._settings)
                 was_used = connection.uses > 0
                 domains = [errand.recipient(place).address.domain for place in todo]
-                batch = [todo[fit] for fit in connection.fitting(domains, route.limits.recipients)]
-                rest = [place for place in todo if place not in batch]
+                fitting = connection.fitting(domains, route.limits.recipients)
+                batch = [todo[fit] for fit in fitting] if len(fitting) < len(todo) else todo
+                rest = [place for place in todo if place not in batch] if batch is not todo else []
                 if not batch:  # this session has had all the domains that it may have
                     self._pool.retire(connection)
                     connection = None

@@ -65,17 +65,17 @@ class Target(Redacted):
 class Budget:
     """The time that one attempt has left before its final dot; ``total`` is what it had at first."""
 
-    __slots__ = ("_attempt", "_clock", "total")
+    __slots__ = ("_attempt", "_now", "total")
 
     def __init__(self, attempt: Attempt, clock: Clock) -> None:
         self._attempt = attempt
-        self._clock = clock
+        self._now = clock.monotonic
         self.total = self.left
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return self._attempt.deadline - self._clock.monotonic()
+        return self._attempt.deadline - self._now()
 
     def seconds(self, own: float) -> float:
         """The lesser of a step's own time and what is left. TroubleError if nothing is."""
@@ -197,6 +197,8 @@ class Connection(SMTP):
 
         RCPTDOMAINMAX counts all domains of a session (RFC 9422 §4.3).
         """
+        if not self.limits and len(domains) <= most:
+            return list(range(len(domains)))
         most = min(most, self.limits.get("RCPTMAX", most))
         room = self.limits.get("RCPTDOMAINMAX", len(self.domains) + len(domains))
         named = set(self.domains)

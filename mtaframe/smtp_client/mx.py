@@ -22,9 +22,7 @@ class Hops:
     """The way to one destination, one preference after the other; nothing is looked up before its turn."""
 
     def __init__(self, hostname: str, resolver: Resolver, source: Source | None, ipv6: bool) -> None:
-        self._names = {hostname.lower().rstrip(".")}
-        if source is not None:
-            self._names.add(source.ehlo.lower().rstrip("."))
+        self._hostname = hostname
         self._resolver = resolver
         self._source = source
         self._ipv6 = ipv6
@@ -114,13 +112,16 @@ class Hops:
             return ()
 
     async def _are_ours(self, names: list[str], found: Sequence[Sequence[str]]) -> bool:
-        if not self._names.isdisjoint(names):
+        own = {self._hostname.lower().rstrip(".")}
+        if self._source is not None:
+            own.add(self._source.ehlo.lower().rstrip("."))
+        if not own.isdisjoint(names):
             return True
         ours: set[str] = set()
         if self._source is not None:
             ours.add(self._source.address)
         with contextlib.suppress(DnsError):
-            for name in self._names:
+            for name in own:
                 ours.update(await self._resolver.addresses(name))
         theirs = {address for addresses in found for address in addresses}
         return any(not ipaddress.ip_address(address).is_loopback for address in ours & theirs)

@@ -6,9 +6,12 @@ The rule: whoever acquires, releases, come what may; a connection that is not kn
 import asyncio
 from collections import deque
 
-from mtaframe.smtp_client.connection import Connection, Target
+from mtaframe.smtp_client.connection import Budget, Connection, Target
 from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
 from mtaframe.smtp_client.wire import QUIT_TIMEOUT, Wire
+
+LONGEST_WAIT = 3600.0
+"""Seconds for a connection to get free, if whoever waits has so much time."""
 
 
 class _Site:
@@ -33,7 +36,7 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def acquire(self, target: Target, limit: int, timeout: float) -> Connection | None:
+    async def acquire(self, target: Target, limit: int, budget: Budget) -> Connection | None:
         """A connection to use again, or None: leave to open one. TroubleError if none gets free in time."""
         site = self._sites.get(target)
         if site is None:
@@ -44,7 +47,7 @@ class Pool:
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         site.waiting.append(waiter)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(budget.seconds(LONGEST_WAIT)):
                 return await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
@@ -86,7 +89,9 @@ class Pool:
 
     def is_good(self, connection: Connection) -> bool:
         """Whether it may carry another transaction."""
-        most = min(self._max_uses, connection.limits.get("MAILMAX", self._max_uses))
+        most = self._max_uses
+        if connection.limits:
+            most = min(most, connection.limits.get("MAILMAX", most))
         return connection.is_usable and connection.uses < most and not self._is_closed
 
     def retire(self, connection: Connection) -> None:

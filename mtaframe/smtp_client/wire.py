@@ -40,6 +40,7 @@ class Wire(SMTPProtocol):
         self._silence = 0.0
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
         self._quitting: asyncio.TimerHandle | None = None
 
     # What comes in
@@ -64,11 +65,14 @@ class Wire(SMTPProtocol):
         self._octets += len(line)
         if not line[:3].isdigit() or mark not in (b" ", b"-", b"") or self._octets > MAX_RESPONSE_LENGTH:
             return self.spoil(Kind.GARBLED)
-        self._lines.append(line[4:].strip())
-        if mark == b"-":
-            return None
-        code, text = int(line[:3]), b"\n".join(self._lines).decode("utf-8", "surrogateescape")
-        self._lines.clear()
+        octets = line[4:].strip()
+        if mark == b"-" or self._lines:
+            self._lines.append(octets)
+            if mark == b"-":
+                return None
+            octets = b"\n".join(self._lines)
+            self._lines.clear()
+        code, text = int(line[:3]), octets.decode("utf-8", "surrogateescape")
         self._octets = 0
         if not self._expected:
             return self.spoil(Kind.LOST if code == 421 else Kind.GARBLED)
@@ -102,8 +106,9 @@ class Wire(SMTPProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.spoil(Kind.LOST)
-        if self._quitting is not None:
-            self._quitting.cancel()
+        for timer in (self._quitting, self._timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         if not self._closed_future.done():
             self._closed_future.set_result(None)
@@ -164,21 +169,33 @@ class Wire(SMTPProtocol):
             self._heard = self._loop.time()
             self._silence, self._until, self._wanted = silence, self._heard + limit, count
             self._waiter = self._loop.create_future()
-            self._timer = self._loop.call_later(min(silence, limit), self._rang)
+            self._ring_by(self._heard + min(silence, limit))
             try:
                 await self._waiter
             finally:
-                self._timer.cancel()
                 self._waiter = None
+        if len(self._replies) == count:
+            got, self._replies = self._replies, []
+            return got
         got = self._replies[:count]
         del self._replies[:count]
         return got
 
+    def _ring_by(self, at: float) -> None:
+        """One timer serves many waits: it is set anew only where it would ring too late."""
+        if at < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._rings_at = at
+            self._timer = self._loop.call_at(at, self._rang)
+
     def _rang(self) -> None:
-        now = self._loop.time()
-        left = min(self._heard + self._silence, self._until) - now
-        if left > 0.001:
-            self._timer = self._loop.call_later(left, self._rang)
+        self._timer, self._rings_at = None, math.inf
+        if self._waiter is None:
+            return
+        at = min(self._heard + self._silence, self._until)
+        if at - self._loop.time() > 0.001:
+            self._ring_by(at)
         else:
             self.spoil(Kind.LATE)
 

@@ -90,6 +90,8 @@ def parse_mail(argument: str, known: Container[str], max_size: int) -> Mail | Re
     given = _parameters(found[2] or "", known)
     if isinstance(given, Reply):
         return given
+    if not given and (reverse_path is None or reverse_path.is_ascii):
+        return Mail(reverse_path)
     try:
         envid = _printable(given["ENVID"]) if "ENVID" in given else None
     except ValueError:
@@ -124,6 +126,8 @@ def parse_rcpt(argument: str, known: Container[str], *, smtputf8: bool) -> Recip
     given = _parameters(found[2] or "", known)
     if isinstance(given, Reply):
         return given
+    if not given and address.is_ascii:
+        return Recipient(address)
     try:
         original = _original(given["ORCPT"], smtputf8=smtputf8) if "ORCPT" in given else None
     except ValueError:
@@ -173,7 +177,7 @@ def is_ehlo_name(text: str) -> bool:
 
 def _address(path: str) -> Address:
     """The address of a path; a source route before it is ignored (RFC 5321 appendix C)."""
-    route = _SOURCE_ROUTE.match(path)
+    route = _SOURCE_ROUTE.match(path) if path.startswith("@") else None
     return Address.parse(path[route.end() :] if route else path)
 
 

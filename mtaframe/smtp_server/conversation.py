@@ -72,7 +72,7 @@ class Conversation(Introduction):
             self._transaction = None  # it keeps a generation alive
 
     async def _obey(self, line: bytes | None) -> None:
-        if not self._line_was_early:
+        if self._unproven and not self._line_was_early:
             self._settle(proven=True)
         command = LINE_TOO_LONG if line is None else parse_line(line)
         if isinstance(command, Reply):
@@ -134,7 +134,7 @@ class Conversation(Introduction):
         self._has_begun = True
         self._transaction, self._terms, self._begun, self._domain = answer, settings, mail, None
         self._rcpt_parameters = offer.rcpt_parameters if offer else ()
-        self.say(Reply(250, "2.1.0", "ok"))
+        self.say(replies.SENDER_OK)
 
     async def _rcpt(self, argument: str) -> None:
         if self._transaction is None or self._chunks is not None:
@@ -282,10 +282,10 @@ class Conversation(Introduction):
             self._complain(replies.NO_ARGUMENT)
             return
         self._forget()
-        self.say(Reply(250, "2.0.0", "ok"))
+        self.say(replies.OK)
 
     async def _noop(self, argument: str) -> None:
-        self.say(Reply(250, "2.0.0", "ok"))
+        self.say(replies.OK)
 
     async def _vrfy(self, argument: str) -> None:
         self.say(Reply(252, "2.5.0", "send mail to find out"))

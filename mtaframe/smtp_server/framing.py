@@ -20,15 +20,16 @@ class Framing:
     One ``expect_…`` says what comes next, ``is_there`` whether it has come as a whole, and ``take`` takes it.
     """
 
-    __slots__ = ("_at", "_counted", "_dots", "_has_dots", "_is_there", "_limit", "_overflowed", "_searched", "early",
-                 "input", "is_bulk")  # fmt: skip
+    __slots__ = ("_at", "_counted", "_dots", "_has_dots", "_limit", "_overflowed", "_searched", "early", "input",
+                 "is_bulk", "is_there")  # fmt: skip
 
     def __init__(self) -> None:
         self.input = bytearray()
         self.early = 0
         self.is_bulk = False
         """Whether a message is expected, or a part of one."""
-        self._is_there: Callable[[], bool] = self._is_line_there
+        self.is_there: Callable[[], bool] = self._is_line_there
+        """Whether what is expected has come. What has come beyond the limit is dropped."""
         self._limit = 0
         self._at = -1
         self._searched = 0
@@ -42,10 +43,6 @@ class Framing:
         self.input.clear()
         self.early = self._searched = 0
 
-    def is_there(self) -> bool:
-        """Whether what is expected has come. What has come beyond the limit is dropped."""
-        return self._is_there()
-
     # lines
 
     def expect_line(self, longest: int) -> None:
@@ -55,7 +52,10 @@ class Framing:
     def take_line(self) -> bytes | None:
         """Without its CR LF; None if it was longer than it may be."""
         line = bytes(self.input[: self._at])
-        self._consume(self._at + 2)
+        if len(self.input) == self._at + 2:
+            self.forget()
+        else:
+            self._consume(self._at + 2)
         return None if self._overflowed or len(line) + 2 > self._limit else line
 
     def _is_line_there(self) -> bool:
@@ -144,7 +144,7 @@ class Framing:
     # all of them
 
     def _begin(self, is_there: Callable[[], bool], limit: int) -> None:
-        self._is_there, self._limit = is_there, limit
+        self.is_there, self._limit = is_there, limit
         self._searched = 0
         self._overflowed = self.is_bulk = False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mtaframe.envelope import Session
 from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
+from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import forwarding, replies
 from mtaframe.smtp_server.authentication import NOT_AUTHENTICATED, credentials
 from mtaframe.smtp_server.commands import LONGEST_LINE, is_ehlo_name
@@ -36,6 +37,7 @@ class Introduction(Wire):
         self._is_believed = False
         self._forwarded: dict[str, str] = {}
         self._is_extended = False
+        self._offered: tuple[ListenerSettings, Session, Offer] | None = None
         self._transaction: Transaction | None = None
         self._errors = 0
         self._auth_failures = 0
@@ -87,7 +89,9 @@ class Introduction(Wire):
         No DSN for strangers where they may send at all: a report of success would go to whatever address they write.
         """
         settings, session = self._server.settings, self._client
-        return Offer(
+        if self._offered is not None and self._offered[0] is settings and self._offered[1] is session:
+            return self._offered[2]
+        offer = Offer(
             settings.max_size,
             starttls=settings.tls == "starttls" and not self.is_secured,
             auth=self._offers_auth,
@@ -96,6 +100,8 @@ class Introduction(Wire):
             recipients=settings.max_recipients if settings.kind == "mta" else 0,
             forwarding=self._is_believed,
         )
+        self._offered = settings, session, offer
+        return offer
 
     def _is_called(self, name: str) -> bool:
         """Whether the client has a name that we can repeat; a transaction under way ends (RFC 5321 §4.1.4)."""

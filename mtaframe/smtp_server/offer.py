@@ -4,12 +4,13 @@ The law: nothing is understood that is not announced, and nothing announced that
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 _LARGEST_LIMIT = 999_999
 """What the six digits of RFC 9422 §4 can say."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offer:
     """``recipients``: the limit for a transaction that is announced, along with one domain (RFC 9422); 0: none is.
 
@@ -37,7 +38,7 @@ class Offer:
         lines.append("ENHANCEDSTATUSCODES")
         return "\r\n".join(f"250-{line}" for line in lines[:-1]) + f"\r\n250 {lines[-1]}"
 
-    @property
+    @cached_property
     def mail_parameters(self) -> tuple[str, ...]:
         return (
             "SIZE",

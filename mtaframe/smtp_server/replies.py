@@ -2,6 +2,8 @@
 
 from mtaframe.reply import Reply
 
+OK = Reply(250, "2.0.0", "ok")
+SENDER_OK = Reply(250, "2.1.0", "ok")
 GO_ON = Reply(354, "", "end with CR LF . CR LF")
 INTERNAL_ERROR = Reply(451, "4.3.0", "internal error, try again")
 STOPPING = Reply(421, "4.3.2", "the service is stopping")

@@ -64,7 +64,7 @@ class Wire(SMTP):
 
         self.framing = Framing()
         self._line_was_early = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._waits_since: float | None = None
         self._data_since = 0.0
         self._arrived = 0
@@ -96,7 +96,7 @@ class Wire(SMTP):
                 self._is_held = True
                 self.transport.pause_reading()
         elif framing.is_there():
-            waiter.set_result(None)
+            waiter.set_result(True)
         elif framing.is_bulk:
             self._arrived += len(data)
             self._waits_since = min(self.loop.time(), self._data_since + self._arrived / _LEAST_RATE)
@@ -165,24 +165,25 @@ class Wire(SMTP):
                 self._waits_since = None
             is_there = is_there or framing.is_there()
         if not is_there:
-            self._read_on()
-            await self._wait()
-            if not framing.is_there():
+            if self._is_held:
+                self._read_on()
+            if not await self._wait() and not framing.is_there():
                 raise Ended
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Whether what the framing expects has come meanwhile; else the client has ended."""
         if self._has_ended:
-            return
+            return False
         self._waiter = self.loop.create_future()
         self._waits_since = self.loop.time()
         try:
-            await self._waiter
+            return await self._waiter
         finally:
             self._waiter = self._waits_since = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(False)
 
     def _read_on(self) -> None:
         """If only to notice that the client has gone."""
@@ -194,7 +195,8 @@ class Wire(SMTP):
         """The next line without its CR LF; None if it was longer than any may be."""
         framing = self.framing
         framing.expect_line(self.longest_line)
-        await self._come()
+        if not (framing.input and framing.is_there()) or len(self._output) >= _HELD_REPLIES:
+            await self._come()
         self._line_was_early = framing.early > 0
         line = framing.take_line()
         if self._is_held and len(framing.input) <= _HELD_INPUT:

@@ -103,9 +103,17 @@ class Books:
             return False
         again = min((other.at for other in self.ends[end.recipient] if other.at > end.at), default=math.inf)
         last = min(kill.until + LAG, again)
-        tellings = [*self.told.get(end.recipient, ()), *self.told.get(end.to, ())]
+        tellings = list(self.told.get(end.recipient, ()))
+        if end.to != end.recipient and not self._has_other_reports(end):
+            tellings += self.told.get(end.to, ())
         return not any(
             end.answered <= told.at <= kill.at or (told.code < 400 and end.at <= told.at < last) for told in tellings
+        )
+
+    def _has_other_reports(self, end: End) -> bool:
+        """Whether what was told of the sender's mailbox may have been said of a report on somebody else."""
+        return any(
+            other.to == end.to for recipient, ends in self.ends.items() if recipient != end.recipient for other in ends
         )
 
     def balance(self) -> Balance:
