@@ -23,7 +23,9 @@ class Bulkheads:
         bulkhead = self._listeners.get(listener)
         if bulkhead is None:
             bulkhead = self._listeners[listener] = Bulkhead()
-        bulkhead.limit = max(1, round(max_transactions * self._share))
+        if bulkhead.promised != max_transactions:
+            bulkhead.promised = max_transactions
+            bulkhead.set_limit(max(1, round(max_transactions * self._share)))
         return bulkhead
 
 
@@ -31,7 +33,9 @@ class Bulkhead:
     """The transactions of one listener."""
 
     def __init__(self, limit: int = 1) -> None:
-        self.limit = limit
+        self.promised = 0
+        """The limit for all processes that this one's follows from."""
+        self.set_limit(limit)
         self.open = 0
         self._accounts: Counter[str | None] = Counter()
         self._berths: dict[str, set[int]] = {}
@@ -50,14 +54,14 @@ class Bulkhead:
         """Whether nothing is counted at all."""
         return not (self.open or self._accounts or self._berths)
 
-    @property
-    def _quarter(self) -> int:
-        return max(1, self.limit // 4)
+    def set_limit(self, limit: int) -> None:
+        """How many there may be from now on."""
+        self.limit, self._half, self._quarter = limit, max(1, limit // 2), max(1, limit // 4)
 
     def enter(self, account: str | None) -> "Berth | None":
         """A place for one more transaction, or None."""
-        is_alone = self._accounts[account] == self.open
-        if self.is_full or (not is_alone and self._accounts[account] >= max(1, self.limit // 2)):
+        of_account = self._accounts[account]
+        if self.open >= self.limit or (of_account >= self._half and of_account != self.open):
             return None
         self.open += 1
         self._accounts[account] += 1

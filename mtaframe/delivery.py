@@ -31,6 +31,8 @@ class Delivery(Redacted):
 class Tls(Enum):
     """How sure the way to the next hop must be: see docs/delivery.md."""
 
+    __hash__ = object.__hash__  # the same, and not in Python: it is part of every look-up in the pool of connections
+
     OFF = "off"
     OPPORTUNISTIC = "opportunistic"
     REQUIRED = "required"

@@ -216,14 +216,16 @@ class Dispatch:
         if under_way.terms.handoff is not None:
             handed = await self._handed_off(under_way, route, group, results)
         # what is known is told to everybody, however late it is by now
+        told = 0
         try:
             for (index, delivery), result, last in zip(group, results, handed, strict=True):
                 known = [result] if not under_way.terms.straight else []
                 if last is not result and last.outcome is Outcome.DELIVERED:
                     known.append(last)
+                told += 1
                 await self._tell(under_way, index, delivery, known, last)
         finally:
-            for (index, _), last in zip(group, handed, strict=True):
+            for (index, _), last in zip(group[told:], handed[told:], strict=True):
                 self._settle(under_way, index, last)
 
     async def _handed_off(
@@ -279,7 +281,8 @@ class Dispatch:
             plugins = under_way.lease.generation.plugins
             for result in results:
                 self._log(under_way.envelope, delivery, result)
-                await plugins.on_result(delivery, result)
+                if plugins.has("on_result"):
+                    await plugins.on_result(delivery, result)
         finally:
             self._settle(under_way, index, last or results[-1])
 
@@ -327,16 +330,20 @@ async def ready(
     """
     plugins = generation.plugins
     first = Delivery(f"{envelope.id}-{index}", envelope, envelope.recipients[index], envelope.reverse_path, message)
-    delivery = await plugins.before_sign(first)
-    if isinstance(delivery, Stopped):
-        return Halted(first, delivery)
+    delivery = first
+    if plugins.has("before_sign"):
+        answer = await plugins.before_sign(first)
+        if isinstance(answer, Stopped):
+            return Halted(first, answer)
+        delivery = answer
     route = way or await plugins.route(delivery, generation.default_route)
     if isinstance(route, Stopped):
         return Halted(delivery, route)
     key = (delivery.message, route) if signed is not None else None
     copy = signed.get(key) if signed is not None else None
     if copy is None:
-        copy = await plugins.sign(envelope, seven_bit(delivery.message), route)
+        whole = seven_bit(delivery.message)
+        copy = await plugins.sign(envelope, whole, route) if plugins.has("sign") else whole
         if signed is not None:
             signed[key] = copy
     if isinstance(copy, Stopped):

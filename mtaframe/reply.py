@@ -49,6 +49,8 @@ class Reply(Redacted):
         found = _STATUS.match(text)
         if found is None:
             return cls(code, "", text)
+        if "\n" not in text:
+            return cls(code, found[0], text[found.end() :].strip())
         lines = text.splitlines()
         rest = [line[found.end() :] if line.startswith(found[0]) else line for line in lines]
         return cls(code, found[0], "\n".join(line.strip() for line in rest))

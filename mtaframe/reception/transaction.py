@@ -62,6 +62,10 @@ class Transaction:
         self._envelope = envelope
         self._bulkhead = bulkhead
         self._is_prdr = is_prdr
+        self._is_lmtp = listener.kind == "lmtp"
+        self._is_per_recipient = self._is_lmtp or is_prdr
+        self._is_known = envelope.session.account is not None or envelope.session.trusted
+        """Whether the client is logged in or trusted."""
         self._recipients: list[Recipient] = []
         self._berth: Berth | None = None
         self._outcomes: Outcomes | None = None
@@ -152,19 +156,6 @@ class Transaction:
         """The answer may not have arrived: what is final is remembered, for the client will try again."""
         if self._outcomes is not None:
             self._outcomes.unproven()
-
-    @property
-    def _is_lmtp(self) -> bool:
-        return self._listener.kind == "lmtp"
-
-    @property
-    def _is_per_recipient(self) -> bool:
-        return self._is_lmtp or self._is_prdr
-
-    @property
-    def _is_known(self) -> bool:
-        """Whether the client is logged in or trusted."""
-        return self._envelope.session.account is not None or self._envelope.session.trusted
 
     # Room for it
 

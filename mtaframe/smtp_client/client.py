@@ -125,7 +125,7 @@ class SmtpClient:
                 )
                 trouble = await transaction.run()
                 todo = transaction.again + rest
-                if not self._pool.is_good(connection):
+                if todo and not self._pool.is_good(connection):
                     self._pool.retire(connection)
                     connection = None
                 if trouble is not None and not (was_used and may_replace and trouble.is_loss):

@@ -26,6 +26,10 @@ class Errand:
 
     def __init__(self, deliveries: Sequence[Delivery], route: Route, clock: Clock) -> None:
         self._deliveries = deliveries
+        first = deliveries[0]  # what they share, they have as it has it
+        self.message: Message = first.message
+        self.reverse_path: Address | None = first.reverse_path
+        self.envelope: Envelope = first.envelope
         self._route = route
         self._clock = clock
         self._began = clock.now()
@@ -33,30 +37,13 @@ class Errand:
         self._results: list[Result | None] = [None] * len(deliveries)
         self._reasons: dict[int, _Reason] = {}
 
-    @property
-    def message(self) -> Message:
-        return self._deliveries[0].message
-
-    @property
-    def reverse_path(self) -> Address | None:
-        return self._deliveries[0].reverse_path
-
-    @property
-    def wants_utf8(self) -> bool:
-        """Whether the message came as SMTPUTF8 (RFC 6531)."""
-        return self.envelope.smtputf8
-
-    @property
-    def envelope(self) -> Envelope:
-        return self._deliveries[0].envelope
-
     def recipient(self, place: int) -> Recipient:
         return self._deliveries[place].recipient
 
     def unsettled(self, places: Iterable[int] | None = None) -> list[int]:
         """Those that have no result, of all or of these."""
-        among = range(len(self._results)) if places is None else places
-        return [place for place in among if self._results[place] is None]
+        results = self._results
+        return [place for place in (range(len(results)) if places is None else places) if results[place] is None]
 
     def answered(self, places: Iterable[int], reply: Reply, remote: str, *, passed_on: bool) -> None:
         """The server's answer to the final dot: nothing comes after it."""

@@ -85,7 +85,7 @@ class Transaction:
             errand.end(self._batch, Trouble(Kind.TOO_BIG), self._remote)
             return []
         header_is_ascii = message.header.isascii()
-        utf8 = errand.wants_utf8 and not header_is_ascii
+        utf8 = errand.envelope.smtputf8 and not header_is_ascii
         reverse_path = errand.reverse_path
         utf8 = utf8 or (reverse_path is not None and not reverse_path.local_part.isascii())
         if utf8 and not connection.utf8:
@@ -106,7 +106,7 @@ class Transaction:
             mail += b" BODY=8BITMIME"
         if utf8 or utf8_recipients:
             mail += b" SMTPUTF8"
-        if connection.dsn:
+        if connection.dsn and (errand.envelope.ret or errand.envelope.envid):
             mail += mail_wishes(errand.envelope)
         reset = [b"RSET\r\n"] if connection.unclean else []
         return [*reset, mail + b"\r\n", *lines, b"DATA\r\n"]
@@ -121,7 +121,8 @@ class Transaction:
             if not is_ascii and not self._connection.utf8:
                 self._errand.end([place], Trouble(Kind.NO_UTF8), self._remote)
                 continue
-            wishes = rcpt_wishes(recipient) if self._connection.dsn else b""
+            is_asked = self._connection.dsn and (recipient.notify or recipient.original)
+            wishes = rcpt_wishes(recipient) if is_asked else b""
             try:
                 lines.append(b"RCPT TO:<" + _path(address) + b">" + wishes + b"\r\n")
             except ValueError:

@@ -118,7 +118,7 @@ class Wire(SMTPProtocol):
     @property
     def is_usable(self) -> bool:
         """Whether another command can be sent: nothing is outstanding and nothing has spoilt it."""
-        return self.fault is None and not self._expected and not self._replies and self.is_connected
+        return self.fault is None and not self._expected and not self._replies and self.transport is not None
 
     @property
     def was_answered(self) -> bool:

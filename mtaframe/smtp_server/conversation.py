@@ -78,7 +78,7 @@ class Conversation(Introduction):
         if isinstance(command, Reply):
             self._complain(command)
             return
-        if self._is_to_end and command.verb != "QUIT":
+        if self._server.is_draining and self._is_to_end and command.verb != "QUIT":
             self._end(replies.STOPPING)
             return
         do = self._table.get(command.verb)
@@ -92,13 +92,13 @@ class Conversation(Introduction):
         except Exception as error:
             self._tell(error)
             self.say(replies.INTERNAL_ERROR)
-        if self._is_to_end and not (self._unproven or self._is_over):
+        if self._server.is_draining and self._is_to_end and not (self._unproven or self._is_over):
             self._end(replies.STOPPING)
 
     @property
     def _is_to_end(self) -> bool:
-        """Whether the server stops, and the client has had its turn: who has just come may send one message."""
-        return self._server.is_draining and self._transaction is None and self._has_begun
+        """Of a server that stops: whether the client has had its turn. Who has just come may send one message."""
+        return self._transaction is None and self._has_begun
 
     def retire(self) -> None:
         """While the server stops: ends a session that is under no transaction, once its last reply is proven.
