@@ -20,6 +20,7 @@ from mtaframe.plugins import Stopped
 from mtaframe.reception.confirmation import confirm
 from mtaframe.reception.hold import Hold
 from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, awaited, is_loop, processed, traced
+from mtaframe.reception.submitted import Submitted
 from mtaframe.reception.transaction import NO_ROOM, Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings, OnDefer
@@ -116,16 +117,28 @@ class Reception:
     ) -> list[Result]:
         """Mail that does not come by SMTP: the same walk from on_rcpt on. One result per recipient, in order.
 
-        Who submits keeps what is deferred, unless the account has it handed off.
+        Who submits keeps what is deferred, unless the account has it handed off. Its repeat is recognised.
         """
         deadline = deadline if deadline is not None else self.clock.monotonic() + SUBMIT_PATIENCE
         account = lease.generation.accounts.get(envelope.account or "")
         keeping: OnDefer = "handoff" if account is not None and account.on_defer == "handoff" else "upstream"
-        carried = await self.carry(lease, replace(envelope, session=session), message, deadline, keeping)
+        envelope = replace(envelope, session=session)
+        submitted = Submitted(self.ledger, envelope, message)
+        await submitted.look_up()
+        places = range(len(envelope.recipients))
+        fresh = [place for place in places if place not in submitted.known]
+        rest = replace(envelope, recipients=tuple(envelope.recipients[place] for place in fresh))
+        carried = await self.carry(lease, rest, message, deadline, keeping)
+        attempts = dict(zip(fresh, carried.results, strict=True))
+        results: dict[int, Result] = {}
         try:
-            return [await awaited(future, deadline, self.clock) for future in carried.results]
+            for place in places:
+                results[place] = await awaited((attempts | submitted.known)[place], deadline, self.clock)
         finally:
             carried.end()
+            await submitted.let_go(attempts, is_told=len(results) == len(places))
+        submitted.proven(results)
+        return list(results.values())
 
     async def carry(
         self, lease: Lease, envelope: Envelope, message: Message, deadline: float, keeping: OnDefer

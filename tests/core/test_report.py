@@ -172,3 +172,34 @@ async def test_plugins_have_only_the_patience_for_submitted_recipients(mx, tmp_p
         )
     assert (first.reply.status, second.outcome) == ("4.4.7", Outcome.DEFERRED)
     assert not mx.received
+
+
+async def submitted(running_house, patience):
+    """Carol's mail, as a program submits it."""
+    mail, reception = envelope([CAROL]), running_house.mta.reception
+    deadline = running_house.mta.clock.monotonic() + patience
+    [result] = await reception.submit(reception.lease(), mail.session, mail, message(), deadline)
+    return result
+
+
+async def test_submitted_mail_that_comes_again_joins_what_is_under_way(mx, tmp_path):
+    """The next hop had the final dot and took its time; the program was told "in doubt", came again, and sent two."""
+    mx.script("dot", delay=1.5)
+    async with house(tmp_path, mx) as mta:
+        first = await submitted(mta, 1.0)
+        assert (first.outcome, first.in_doubt) == (Outcome.DEFERRED, True)
+        assert (await submitted(mta, 10.0)).outcome is Outcome.DELIVERED
+        assert len(mx.arrived) == 1
+        assert (await submitted(mta, 10.0)).outcome is Outcome.DELIVERED
+        assert to(mx) == [CAROL] * 2, "that one was on purpose"
+        assert not len(mta.mta.book)
+
+
+async def test_submitted_mail_whose_submitter_gave_up_waiting_is_found_delivered(mx, tmp_path):
+    mx.script("dot", delay=0.5)
+    async with house(tmp_path, mx) as mta:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(submitted(mta, 10.0), 0.3)
+        await mx.until(lambda: mx.messages == 1)
+        assert (await submitted(mta, 10.0)).outcome is Outcome.DELIVERED
+    assert to(mx) == [CAROL]
