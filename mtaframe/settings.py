@@ -332,7 +332,7 @@ class Settings(Model):
     )
     give_up: Duration = Field(
         default=345600.0,
-        le=432000.0,  # what the ledger remembers
+        le=432000.0,  # a day less than the ledger remembers
         description="How long mixed outcomes may stay open before the rest is reported as failed; at most 5d.",
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(

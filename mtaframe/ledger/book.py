@@ -12,8 +12,8 @@ from typing import Literal, Protocol
 from mtaframe.ledger.entry import Entry
 from mtaframe.lifecycle import Clock
 
-KEPT = 5 * 86400.0
-"""Seconds after which an entry is forgotten: longer than any upstream tries."""
+KEPT = 6 * 86400.0
+"""Seconds after which an entry is forgotten: a day more than upstreams try, and than the longest ``give_up``."""
 LIMIT = 1_000_000
 """Entries; the oldest go first."""
 

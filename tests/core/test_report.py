@@ -135,6 +135,18 @@ async def test_after_give_up_the_report_has_the_same_rows(mx, tmp_path, sender, 
     assert to(mx) == [CAROL]
 
 
+async def test_the_ledger_remembers_the_rest_of_a_message_that_is_given_up_as_late_as_may_be(mx, tmp_path):
+    """It forgot at five days, the longest ``give_up``: Carol got a second copy, and nobody was ever given up."""
+    mx.script("rcpt", "450 4.2.1 busy", to="dave@example.net", always=True)
+    clock, conf = VirtualClock(), GIVE_UP.format(port=mx.port).replace('"4d"', '"5d"')
+    async with running(tmp_path, {"mtaframe.toml": conf}, clock=clock, plugins={"ears": Ears}) as mta:
+        async with Dialogue(mta.port("smtp")) as client:
+            assert (await client.mail(CAROL, "dave@example.net")).startswith("451 4.2.1 ")
+            clock.advance(5 * 86400 + 6 * 3600)  # upstreams wait for hours between two tries
+            assert (await client.mail(CAROL, "dave@example.net")).startswith("250 ")
+    assert to(mx) == [ALICE, CAROL]
+
+
 # Submitted mail keeps the same rules.
 
 
