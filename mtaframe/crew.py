@@ -19,6 +19,8 @@ LOOK = 5.0
 """Seconds between two looks for workers that are stuck."""
 TO_BEGIN = 60.0
 """Seconds that a worker has for its first configuration."""
+TO_TELL = 2.0
+"""Seconds that a worker has to tell what it is doing."""
 
 _PROGRAM = ("-P", "-c", "from mtaframe.worker import main; main()")
 
@@ -61,6 +63,19 @@ class WorkerProcess:
         """To be asked every ``LOOK`` seconds. It counts looks, not time: the supervisor may have stood still, too."""
         self._silent_looks += 1
         return self._silent_looks * LOOK > STUCK
+
+    async def status(self) -> dict[str, Any] | None:
+        """What it is doing; None if it is gone, or hangs: then the operator needs an answer all the more."""
+        try:
+            async with asyncio.timeout(TO_TELL):
+                answer: dict[str, Any] = await self.link.call("status")
+                return answer
+        except (LinkError, TimeoutError):
+            return None
+
+    def row(self, status: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Its line in the status of the server; without numbers if it has not told them."""
+        return {"pid": self.pid, **{key: status and status[key] for key in ("under_way", "connections")}}
 
     async def prepare(self, configuration: Configuration, sockets: Mapping[str, socket.socket]) -> list[Fault]:
         """Have it build a configuration, with the sockets that listen for it. LinkError if it dies of it."""

@@ -350,10 +350,9 @@ class Supervisor:
 
     async def status(self) -> dict[str, Any]:
         """The state of the server in plain data."""
-        answers = await asyncio.gather(
-            *(worker.link.call("status") for worker in self._workers), return_exceptions=True
-        )
-        rows = [answer for answer in answers if isinstance(answer, dict)]
+        workers = list(self._workers)
+        answers = await asyncio.gather(*(worker.status() for worker in workers))
+        rows = [answer for answer in answers if answer is not None]
         return {
             "hostname": rows[0]["hostname"] if rows else None,
             "generation": self.number,
@@ -362,7 +361,7 @@ class Supervisor:
             "connections": sum(row["connections"] for row in rows),
             **self._shared.figures,
             "listeners": self._addresses(),
-            "workers": [{key: row[key] for key in ("pid", "under_way", "connections")} for row in rows],
+            "workers": [worker.row(answer) for worker, answer in zip(workers, answers, strict=True)],
             "plugins": merged([row["plugins"] for row in rows]),
             "is_trial": any(row["is_trial"] for row in rows),
         }

@@ -83,6 +83,20 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_other_serves_on(tmp_p
     assert f"worker died pid={first} status=-9" in mta.log
 
 
+async def test_while_a_worker_hangs_the_operator_has_an_answer(tmp_path: Path) -> None:
+    """`mtaframe status` waited for the worker, and `mtaframe drain` with it, until it was replaced."""
+    async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, port):
+        [first, second] = [worker["pid"] for worker in (await mta.status())["workers"]]
+        os.kill(first, signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            status = await mta.status()
+        os.kill(first, signal.SIGCONT)
+        assert [(worker["pid"], worker["connections"]) for worker in status["workers"]] == [(first, None), (second, 0)]
+        async with Dialogue(port) as client:
+            assert (await client.mail("bob@example.net")).startswith("250 ")
+        assert [worker["connections"] for worker in (await mta.status())["workers"]] != [None, 0]
+
+
 async def noop(client: Dialogue) -> str:
     """The reply; empty if the connection is gone."""
     with suppress(ConnectionError):
