@@ -139,9 +139,9 @@ class Deaths:
 
     def pause(self, now: float) -> float:
         """Seconds to wait after a death at ``now`` (monotonic seconds)."""
+        if self._at and now > self._at[-1] + self._delay + self.WITHIN:
+            self._delay = 0.0  # the last one has lived long enough
         self._at = [at for at in self._at if at > now - self.WITHIN] + [now]
-        if len(self._at) <= self.MANY:
-            self._delay = 0.0
-        else:
+        if self._delay or len(self._at) > self.MANY:
             self._delay = min(self.LONGEST, max(1.0, 2 * self._delay))
         return self._delay

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtaframe import Outcome
+from mtaframe.crew import Deaths
 from mtaframe.ledger import Ledger
 from mtaframe.testing import ScriptedMx, VirtualClock, result
 from tests.core.test_ledger_shared import workers
@@ -135,6 +136,16 @@ async def test_a_server_that_is_told_to_stop_while_it_starts_leaves_nothing_behi
     assert process.returncode == 0
     assert not door.exists()
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_workers_that_die_as_soon_as_they_live_come_ever_more_slowly() -> None:
+    """The pause of 16 seconds was longer than the ten that were looked back on: after it they came in a burst again."""
+    deaths, now, pauses = Deaths(), 0.0, []
+    for _ in range(12):
+        pauses.append(deaths.pause(now))
+        now += pauses[-1] + 0.1
+    assert pauses == [0, 0, 0, 1, 2, 4, 8, 16, 30, 30, 30, 30]
+    assert deaths.pause(now + 30 + Deaths.WITHIN) == 0, "that one lived"
 
 
 async def test_of_two_attempts_at_two_workers_the_one_that_goes_on_is_still_followed() -> None:
