@@ -247,7 +247,9 @@ class Dispatch:
             ends[place] = final(results[place], answer)
             if answer.outcome is not Outcome.DELIVERED:
                 reply = for_log(answer.reply).replace(" ", "/")
-                log.warning("not handed off id=%s reply=%s remote=%s", under_way.envelope.id, reply, answer.remote)
+                log.warning(
+                    "not handed off id=%s reply=%s remote=%s", under_way.envelope.id, reply, answer.remote or "-"
+                )
         return ends
 
     async def _carried(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt) -> Sequence[Result]:

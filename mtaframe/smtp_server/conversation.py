@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mtaframe.smtp_server.server import SmtpServer
 
 _PROOF_TIME = 5.0
-"""Seconds that a client gets to prove that it has read its reply, when we are about to end the session."""
+"""Seconds that a client gets to prove that it has read its reply, before we end the session or doubt that it has."""
 
 Do = Callable[["Conversation", str], Awaitable[None]]
 
@@ -42,6 +42,8 @@ class Conversation(Introduction):
         self._chunks: bytearray | None = None  # what BDAT has brought so far
         self._domain: str | None = None
         self._unproven: list[Transaction] = []
+        self._doubt_at = 0.0
+        self._doubting: asyncio.TimerHandle | None = None
         self._is_completing = False
         self._has_quit = False
         self._has_begun = False
@@ -70,6 +72,8 @@ class Conversation(Introduction):
         finally:
             self._settle(proven=False)
             self._transaction = None  # it keeps a generation alive
+            if self._doubting is not None:
+                self._doubting.cancel()
 
     async def _obey(self, line: bytes | None) -> None:
         if self._unproven and not self._line_was_early:
@@ -260,6 +264,23 @@ class Conversation(Introduction):
         if framing.input[:6].upper() != b"QUIT\r\n":
             self.flush()  # else along with 221: the client may close as soon as it has read its reply
         framing.early = len(framing.input)
+        self._doubt_at = self.loop.time() + _PROOF_TIME
+        if self._doubting is None:
+            self._doubting = self.loop.call_at(self._doubt_at, self._doubt)
+
+    def _doubt(self) -> None:
+        """A reply that is not proven to be read for so long may never be: a host can vanish without a word.
+
+        What is proven later is forgotten later. One timer serves all messages of a session.
+        """
+        self._doubting = None
+        if not self._unproven:
+            return
+        if self.loop.time() < self._doubt_at - 0.001:
+            self._doubting = self.loop.call_at(self._doubt_at, self._doubt)
+            return
+        for transaction in self._unproven:
+            transaction.unproven()
 
     def _say_to_all(self, reply: Reply, times: int) -> None:
         for _ in range(times):

@@ -243,7 +243,6 @@ def kills(count: int) -> Sequence[Fault]:
     return tuple(islice(cycle((worker, supervisor, worker, everybody, worker, worker)), count))
 
 
-FOUR = pytest.param(4, id="4")
 SIX = pytest.param(6, id="6")
 MANY = pytest.param(
     int(os.environ.get("MTAFRAME_FAULTS_KILLS") or 100), id="many", marks=(pytest.mark.long, pytest.mark.timeout(0))

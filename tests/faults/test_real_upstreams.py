@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import StartExim, StartPostfix
-from tests.faults.harness import FOUR, MANY, House, happen, house, kills, seed
+from tests.faults.harness import MANY, SIX, House, happen, house, kills, seed
 from tests.faults.real_upstream import EXIM_ROUTERS, EXIM_TRANSPORTS, RealUpstream
 
 
@@ -20,7 +20,7 @@ async def faulted(run: House, upstream: RealUpstream, count: int) -> None:
 
 
 @pytest.mark.parametrize(("door", "relay"), [("lmtp", "lmtp:inet:127.0.0.1:{}"), ("mta", "smtp:[127.0.0.1]:{}")])
-@pytest.mark.parametrize("count", [FOUR, MANY])
+@pytest.mark.parametrize("count", [SIX, MANY])
 async def test_postfix_loses_nothing_by_kills(
     start_postfix: StartPostfix, tmp_path: Path, door: str, relay: str, count: int
 ) -> None:
@@ -30,7 +30,7 @@ async def test_postfix_loses_nothing_by_kills(
 
 
 @pytest.mark.parametrize(("door", "protocol"), [("lmtp", "lmtp"), ("mta", "smtp")])
-@pytest.mark.parametrize("count", [FOUR, MANY])
+@pytest.mark.parametrize("count", [SIX, MANY])
 async def test_exim_loses_nothing_by_kills(
     start_exim: StartExim, tmp_path: Path, door: str, protocol: str, count: int
 ) -> None:

@@ -122,6 +122,21 @@ async def test_a_client_that_was_cut_before_the_answer_comes_to_the_other_worker
         assert to(mx) == [BOB] * 2, "that one was on purpose"
 
 
+async def test_a_client_whose_host_is_gone_without_a_word_comes_to_the_other_worker(
+    tmp_path: Path, mx: ScriptedMx
+) -> None:
+    """No FIN, no RST: until the idle time was over, nobody knew that the reply was unread."""
+    async with Server(tmp_path / "a", mx.port) as mta, mta.both_workers() as (one, other):
+        await one.envelope(BOB)
+        assert (await one.say("DATA")).startswith("354")
+        one.deafen()
+        one.send(MAIL + b".\r\n")
+        await mx.until(lambda: mx.messages == 1)
+        await asyncio.sleep(6)
+        assert (await other.mail(BOB)).startswith("250 ")
+        assert to(mx) == [BOB]
+
+
 async def test_the_entry_outlives_the_worker_that_wrote_it(tmp_path: Path, mx: ScriptedMx) -> None:
     async with Server(tmp_path / "a", mx.port) as mta, mta.both_workers() as (one, other):
         writer = mta.worker_of(one)
