@@ -7,7 +7,6 @@ blamed on the message, and a remote text is never passed on unbounded or unclean
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import cast
 
 from mtaframe.redaction import Redacted
 
@@ -72,9 +71,11 @@ class Reply(Redacted):
     @property
     def octets(self) -> bytes:
         """The line as it is sent; made once, for most of what we say is said again and again."""
-        if self._octets is None:
-            object.__setattr__(self, "_octets", f"{self.line}\r\n".encode("ascii"))
-        return cast("bytes", self._octets)
+        octets = self._octets
+        if octets is None:
+            octets = f"{self.line}\r\n".encode("ascii")
+            object.__setattr__(self, "_octets", octets)
+        return octets
 
 
 def for_client(remote: Reply, stage: Stage) -> Reply:

@@ -232,7 +232,9 @@ class Transaction:
         if not self._is_known:
             return "upstream"
         account = generation.accounts.get(self._envelope.account or "")
-        keeping = cast("OnDefer", account.on_defer if account and account.on_defer else self._listener.on_defer)
+        keeping: OnDefer = self._listener.on_defer
+        if account is not None and account.on_defer:
+            keeping = cast("OnDefer", account.on_defer)
         if keeping == "handoff" and has_passed(message, generation.hostname):
             return "upstream"
         return keeping

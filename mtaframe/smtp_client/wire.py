@@ -142,7 +142,7 @@ class Wire(SMTPProtocol):
     def send(self, octets: bytes | memoryview, replies: int = 0) -> None:
         """Hand octets to the transport, after which so many replies are due."""
         self._expected += replies
-        transport = cast("asyncio.WriteTransport | None", self.transport)
+        transport: asyncio.WriteTransport | None = self.transport  # type: ignore[assignment]
         if transport is None or transport.is_closing():
             self.spoil(Kind.LOST)
         else:

@@ -191,6 +191,7 @@ class Conversation(Introduction):
         if refusal is not None:
             self.framing.expect_nothing(chunk.size)
             await self._bulk()
+            self.framing.take_nothing()
             is_per_recipient = self._is_lmtp and chunk.is_last and transaction is not None and transaction.accepted
             self._forget()
             return self._say_to_all(refusal, transaction.accepted if is_per_recipient and transaction else 1)
@@ -332,7 +333,8 @@ class Conversation(Introduction):
         try:
             if self.transport is not None and self.transport.can_write_eof():
                 self.transport.write_eof()
-            await asyncio.wait_for(self._wait(), _PROOF_TIME)
+            if not self._has_ended:
+                await asyncio.wait_for(self._silence(), _PROOF_TIME)
         except OSError:
             return  # the client has gone already, or takes too long (TimeoutError)
 

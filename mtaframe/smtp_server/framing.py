@@ -17,13 +17,15 @@ _STUFFED = b"\r\n."
 class Framing:
     """``input`` is what was received and not taken yet; ``early`` of its octets came before our last answer went out.
 
-    One ``expect_…`` says what comes next, ``is_there`` whether it has come as a whole, and ``take`` takes it.
+    A line comes next, unless an ``expect_…`` says otherwise; ``is_there`` is whether it has come as a whole, and
+    ``take_…`` takes it. A line may have ``longest`` octets, CR LF included.
     """
 
     __slots__ = ("_at", "_counted", "_dots", "_has_dots", "_limit", "_overflowed", "_searched", "early", "input",
-                 "is_bulk", "is_there")  # fmt: skip
+                 "is_bulk", "is_there", "longest")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
         self.input = bytearray()
         self.early = 0
         self.is_bulk = False
@@ -45,25 +47,26 @@ class Framing:
 
     # lines
 
-    def expect_line(self, longest: int) -> None:
-        """A line of at most so many octets, CR LF included."""
-        self._begin(self._is_line_there, longest)
-
     def take_line(self) -> bytes | None:
         """Without its CR LF; None if it was longer than it may be."""
-        line = bytes(self.input[: self._at])
-        if len(self.input) == self._at + 2:
-            self.forget()
+        octets, end = self.input, self._at + 2
+        line = bytes(octets[: self._at])
+        if len(octets) == end:
+            octets.clear()
+            self.early = 0
         else:
-            self._consume(self._at + 2)
-        return None if self._overflowed or len(line) + 2 > self._limit else line
+            del octets[:end]
+            self.early = max(0, self.early - end)
+        is_too_long = self._overflowed or end > self.longest
+        self._searched, self._overflowed = 0, False
+        return None if is_too_long else line
 
     def _is_line_there(self) -> bool:
         self._at = self.input.find(CRLF, self._searched)
         if self._at >= 0:
             return True
         self._searched = max(0, len(self.input) - 1)
-        if self._overflowed or len(self.input) > self._limit:
+        if self._overflowed or len(self.input) > self.longest:
             self._overflow(1)
         return False
 
@@ -82,7 +85,9 @@ class Framing:
     def take_message(self) -> bytearray | None:
         """Dots unstuffed; None if it was too big."""
         octets = self._split(self._at + len(END_OF_DATA))
-        if self._overflowed:
+        is_too_big = self._overflowed
+        self._expect_line()
+        if is_too_big:
             return None
         del octets[self._at + 2 :]
         if self._has_dots:
@@ -125,7 +130,9 @@ class Framing:
         self.is_bulk = True
 
     def take_chunk(self) -> bytearray:
-        return self._split(self._limit)
+        octets = self._split(self._limit)
+        self._expect_line()
+        return octets
 
     def _is_chunk_there(self) -> bool:
         return len(self.input) >= self._limit
@@ -134,6 +141,10 @@ class Framing:
         """So many octets that nobody wants."""
         self._begin(self._is_rest_there, size)
         self.is_bulk = True
+
+    def take_nothing(self) -> None:
+        """It has come, and is gone."""
+        self._expect_line()
 
     def _is_rest_there(self) -> bool:
         dropped = min(self._limit, len(self.input))
@@ -145,6 +156,11 @@ class Framing:
 
     def _begin(self, is_there: Callable[[], bool], limit: int) -> None:
         self.is_there, self._limit = is_there, limit
+        self._searched = 0
+        self._overflowed = self.is_bulk = False
+
+    def _expect_line(self) -> None:
+        self.is_there = self._is_line_there
         self._searched = 0
         self._overflowed = self.is_bulk = False
 

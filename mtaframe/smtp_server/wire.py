@@ -62,7 +62,7 @@ class Wire(SMTP):
         self._timeout_handle: asyncio.TimerHandle | None = None
         self._timeout_duration = 300.0
 
-        self.framing = Framing()
+        self.framing = Framing(self.longest_line)
         self._line_was_early = False
         self._waiter: asyncio.Future[bool] | None = None
         self._waits_since: float | None = None
@@ -96,6 +96,7 @@ class Wire(SMTP):
                 self._is_held = True
                 self.transport.pause_reading()
         elif framing.is_there():
+            self._waiter = self._waits_since = None
             waiter.set_result(True)
         elif framing.is_bulk:
             self._arrived += len(data)
@@ -167,23 +168,19 @@ class Wire(SMTP):
         if not is_there:
             if self._is_held:
                 self._read_on()
-            if not await self._wait() and not framing.is_there():
+            if self._has_ended or not await self._silence():
                 raise Ended
 
-    async def _wait(self) -> bool:
-        """Whether what the framing expects has come meanwhile; else the client has ended."""
-        if self._has_ended:
-            return False
-        self._waiter = self.loop.create_future()
+    def _silence(self) -> asyncio.Future[bool]:
+        """Whether what the framing expects has come; False if the client has ended. Waiting, it must not take long."""
         self._waits_since = self.loop.time()
-        try:
-            return await self._waiter
-        finally:
-            self._waiter = self._waits_since = None
+        self._waiter = self.loop.create_future()
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
+        self._waiter = self._waits_since = None
 
     def _read_on(self) -> None:
         """If only to notice that the client has gone."""
@@ -194,7 +191,6 @@ class Wire(SMTP):
     async def _line(self) -> bytes | None:
         """The next line without its CR LF; None if it was longer than any may be."""
         framing = self.framing
-        framing.expect_line(self.longest_line)
         if not (framing.input and framing.is_there()) or len(self._output) >= _HELD_REPLIES:
             await self._come()
         self._line_was_early = framing.early > 0
