@@ -14,6 +14,8 @@ from typing import Any
 from mtaframe.address import Address
 from mtaframe.settings import LogSettings
 
+MOMENT = 0.01
+"""Seconds in which lines gather; as many are lost if the process is killed."""
 _PAIR = re.compile(r" (\w+)=(.*?)(?= \w+=|$)")
 """A key and its value; a value may be several words, as a fault is."""
 
@@ -82,7 +84,7 @@ class RecipientTag:
 
 
 class Stderr(logging.Handler):
-    """Writes all lines of one round of the event loop at once: what a busy server says costs little."""
+    """Writes the lines of a moment at once: what a busy server says costs little. A warning is written at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class Stderr(logging.Handler):
         if loop is None or record.levelno > logging.INFO:
             self.flush()
         elif len(self._lines) == 1:
-            loop.call_soon(self.flush)
+            loop.call_later(MOMENT, self.flush)
 
     def flush(self) -> None:
         """Called at the end of the process, too."""

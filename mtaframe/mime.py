@@ -172,8 +172,8 @@ def seven_bit(message: Message) -> Message:
 
 def has_long_line(octets: bytes) -> bool:
     """Whether a line is longer than 998 octets; looks at one place in 998."""
-    position = 0
-    while len(octets) - position > LINE_LIMIT:
+    position, size = 0, len(octets)
+    while size - position > LINE_LIMIT:
         end = octets.rfind(b"\r\n", position, position + LINE_LIMIT + 2)
         if end < 0:
             return len(octets.rstrip(b"\r\n")) - position > LINE_LIMIT

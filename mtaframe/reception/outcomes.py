@@ -51,6 +51,8 @@ class Outcomes:
     @property
     def open_places(self) -> list[int]:
         """Of whom nothing is known, and nothing under way."""
+        if not self._results and not self._pending:
+            return list(self._places)
         return [place for place in self._places if place not in self._results and place not in self._pending]
 
     @property

@@ -14,7 +14,7 @@ from mtaframe.settings import DeliverySettings
 from mtaframe.smtp_client.answer_time import AnswerTimes
 from mtaframe.smtp_client.connection import Budget, Connection, Target, Trust, opened
 from mtaframe.smtp_client.errand import Errand
-from mtaframe.smtp_client.mx import Hops
+from mtaframe.smtp_client.mx import Hops, literal
 from mtaframe.smtp_client.pool import Pool
 from mtaframe.smtp_client.transaction import Transaction
 from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
@@ -58,15 +58,20 @@ class SmtpClient:
         return errand.results()
 
     async def _go(self, errand: Errand, domain: str, route: Route, attempt: Attempt) -> None:
-        hops = Hops(self._hostname, self._resolver, route.source, self._settings.ipv6)
         budget = Budget(attempt, self._clock)
-        tls = self._settings.tls.get(domain, route.tls) if route.next_hop is None else route.tls
+        next_hop = route.next_hop
+        if next_hop is not None and (address := literal(next_hop)) is not None:
+            target = self._target(next_hop, address, route, route.tls)
+            return await self._visit(target, errand, route, attempt, budget)
+        tls = self._settings.tls.get(domain, route.tls) if next_hop is None else route.tls
+        hops = Hops(self._hostname, self._resolver, route.source, self._settings.ipv6)
         await hops.find(route, domain, budget)
         while level := await hops.more(budget):
             for name, address in level:
                 await self._visit(self._target(name, address, route, tls), errand, route, attempt, budget)
                 if not errand.unsettled() or attempt.is_held_back:
-                    return
+                    return None
+        return None
 
     def _target(self, name: str, address: str, route: Route, tls: Tls) -> Target:
         """One and the same for one and the same route, as a plugin gives it for message after message."""

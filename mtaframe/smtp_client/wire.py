@@ -6,6 +6,7 @@ connection, and so does 421; a spoilt connection gives no further replies.
 
 import asyncio
 import math
+import re
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -15,6 +16,8 @@ from aiosmtplib.protocol import COMMAND_INJECTION_REGEX, MAX_RESPONSE_LENGTH, SM
 
 from mtaframe.smtp_client.trouble import Kind
 
+_PLAIN = re.compile(rb"((?!421)[0-9]{3}) ([!-~](?:[ -~]{0,510}[!-~])?)\r")
+"""Nearly every reply: one line of printable ASCII, without CR LF's LF."""
 QUIT_TIMEOUT = 2.0
 """Seconds that a server has to answer QUIT before the connection is cut."""
 
@@ -48,9 +51,15 @@ class Wire(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         if self.fault is not None:
             return
-        lines = (self._rest + data).split(b"\n")
+        lines = (self._rest + data if self._rest else data).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
+            plain = None if self._lines else _PLAIN.fullmatch(line)
+            if plain is not None and self._expected and self._quitting is None:
+                self._expected -= 1
+                self._replies.append(SMTPResponse(int(plain[1]), plain[2].decode("ascii")))
+                self._heard = self._loop.time()
+                continue
             self._take(line)
             if self.fault is not None:
                 return

@@ -65,11 +65,11 @@ class Command(Redacted):
 
 def parse_line(line: bytes) -> Command | Reply:
     """A command from a line without its CR LF. A CR or LF inside would be a second line to a laxer reader."""
-    if _CONTROL.search(line):
-        return NOT_A_LINE
     try:
         text = line.decode()
     except UnicodeDecodeError:
+        return NOT_A_LINE
+    if not text.isprintable() and _CONTROL.search(line):
         return NOT_A_LINE
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
