@@ -18,7 +18,7 @@ from mtaframe.envelope import Envelope
 from mtaframe.generation import Generation, Lease
 from mtaframe.handoff import NO_TERMS, Terms, final, may_be_kept
 from mtaframe.lifecycle import Attempt, Clock
-from mtaframe.logs import RecipientTag
+from mtaframe.logs import RecipientTag, tell
 from mtaframe.message import Message
 from mtaframe.mime import seven_bit
 from mtaframe.plugins import Stopped
@@ -289,7 +289,8 @@ class Dispatch:
             self._settle(under_way, index, last or results[-1])
 
     def _log(self, envelope: Envelope, delivery: Delivery, result: Result) -> None:
-        log.info(
+        tell(
+            log,
             "attempt id=%s account=%s stream=%s to=%s outcome=%s reply=%s by=%s remote=%s took=%.3f",
             envelope.id,
             envelope.account or "-",

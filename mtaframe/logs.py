@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import time
 from asyncio import _get_running_loop
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 from mtaframe.address import Address
 from mtaframe.settings import LogSettings
 
+_BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
 MOMENT = 0.01
 """Seconds in which lines gather; as many are lost if the process is killed."""
 _PAIR = re.compile(r" (\w+)=(.*?)(?= \w+=|$)")
@@ -64,6 +66,22 @@ def pairs(line: str) -> dict[str, str]:
     return {"event": _PAIR.split(line)[0], **dict(_PAIR.findall(line))}
 
 
+def tell(log: logging.Logger, text: str, *arguments: object) -> None:
+    """What ``log.info`` does, at half of its cost: for the line that every message has."""
+    if log.isEnabledFor(logging.INFO):
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        now = time.time()
+        record.__dict__ = {
+            **_BLANK,
+            "name": log.name,
+            "msg": text,
+            "args": arguments,
+            "created": now,
+            "msecs": now % 1 * 1000,
+        }
+        log.handle(record)
+
+
 class RecipientTag:
     """What a log line shows of a recipient: nothing, the domain, or a tag whose key changes every day."""
 
@@ -89,6 +107,11 @@ class Stderr(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[str] = []
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without a lock: a list takes what any thread appends."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
