@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -94,7 +94,7 @@ class ScriptedTransaction:
         self.accepted += reply.is_positive
         return reply
 
-    async def complete(self, octets: bytes | bytearray) -> AsyncIterator[Reply]:
+    async def complete(self, octets: bytes | bytearray, say: Callable[[Reply], None]) -> None:
         reception = self.reception
         octets = bytes(octets)
         reception.messages.append(octets)
@@ -106,8 +106,8 @@ class ScriptedTransaction:
                 answer = reception.dot_answers.pop(0) if reception.dot_answers else None
                 if answer == NOTHING:
                     return
-                yield await reception.said(answer, Reply(250, "2.0.0", "delivered"))
-        except (asyncio.CancelledError, GeneratorExit):
+                say(await reception.said(answer, Reply(250, "2.0.0", "delivered")))
+        except asyncio.CancelledError:
             self.was_cancelled = True
             raise
 

@@ -183,8 +183,11 @@ async def _complete(
     if not transaction.accepted:
         return
     stage.asked = seen.on_data
-    async for reply in transaction.complete(octets):
+
+    def say(reply: Reply) -> None:
         seen.reply = reply if reply is not NOT_SENT else None
+
+    await transaction.complete(octets, say)
     transaction.proven()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -115,8 +115,8 @@ class Transaction:
         self._recipients.append(answer)
         return RECIPIENT_OK
 
-    async def complete(self, octets: bytes | bytearray) -> AsyncIterator[Reply]:
-        """The replies after the final dot: for LMTP and PRDR one per recipient, in order; then one, but for LMTP.
+    async def complete(self, octets: bytes | bytearray, say: Callable[[Reply], None]) -> None:
+        """Says what comes after the final dot: for LMTP and PRDR one per recipient, in order; then one, but for LMTP.
 
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
@@ -126,7 +126,7 @@ class Transaction:
         if refused is not None:
             self._leave()
             for _ in range(self.accepted * self._is_per_recipient + (not self._is_lmtp)):
-                yield refused
+                say(refused)
             return
         deadline = self._reception.clock.monotonic() + self._listener.seconds_of_patience
         try:
@@ -137,11 +137,11 @@ class Transaction:
                 results.append(result)
                 if self._is_per_recipient:
                     await outcomes.told(place, result)
-                    yield with_id(result.reply, self.id) if result.reply.is_positive else result.reply
+                    say(with_id(result.reply, self.id) if result.reply.is_positive else result.reply)
             if self._is_prdr:
-                yield overall(results, self.id)
+                say(overall(results, self.id))
             elif not self._is_lmtp:
-                yield await self._one_reply(outcomes, message, results, deadline)
+                say(await self._one_reply(outcomes, message, results, deadline))
         finally:
             self._leave()
             if self._outcomes is not None:

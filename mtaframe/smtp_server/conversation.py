@@ -5,7 +5,7 @@ proven, because the client went on, or unproven, exactly once.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Conversation(Introduction):
         self._doubt_at = 0.0
         self._doubting: asyncio.TimerHandle | None = None
         self._is_completing = False
+        self._due = 0  # replies that the client is still to get after its final dot
         self._has_quit = False
         self._has_begun = False
 
@@ -235,31 +236,33 @@ class Conversation(Introduction):
                 self.say_text("353 each recipient has a reply, then all")
                 self.flush()
                 expected += transaction.accepted
-            answers = transaction.complete(octets)
+            if self._has_ended:
+                raise Ended
+            self._due = expected
+            completing = transaction.complete(octets, self._answer)
             del octets  # a message is in RAM once
-            await self._complete(transaction, answers, expected)
+            await self._complete(transaction, completing)
 
-    async def _complete(self, transaction: Transaction, answers: AsyncIterator[Reply], expected: int) -> None:
-        """Each reply is written as it comes; those that reception fails to give are "try again"."""
-        if self._has_ended:
-            raise Ended
+    def _answer(self, reply: Reply) -> None:
+        """Written as it comes; the last one by who waits for it."""
+        if self._due:
+            self.say(reply)
+            self._due -= 1
+            if self._due:
+                self.flush()
+
+    async def _complete(self, transaction: Transaction, completing: Awaitable[None]) -> None:
+        """Replies that reception fails to give are "try again"."""
         self._unproven.append(transaction)
         self._is_completing = True
         try:
-            async for reply in answers:
-                self.say(reply)
-                expected -= 1
-                if not expected:
-                    break
-                self.flush()
+            await completing
         except Exception as error:
             self._tell(error)
         finally:
-            if isinstance(answers, AsyncGenerator):
-                await answers.aclose()
             self._is_completing = False
-        if expected:
-            self._say_to_all(replies.INTERNAL_ERROR, expected)
+        if self._due:
+            self._say_to_all(replies.INTERNAL_ERROR, self._due)
             self._settle(proven=False)  # what it reads now is not what reception meant
         framing = self.framing
         if framing.input[:6].upper() != b"QUIT\r\n":

@@ -5,7 +5,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from mtaframe import crew, worker
 from mtaframe.cli import main
@@ -16,18 +16,13 @@ _truly = Transaction.complete
 _going_on: set[asyncio.Task[None]] = set()
 
 
-async def _heard_by_nobody(transaction: Transaction, octets: bytes) -> None:
-    async for _ in _truly(transaction, octets):
-        pass
-
-
-async def complete(self: Transaction, octets: bytes) -> AsyncIterator[Reply]:
+async def complete(self: Transaction, octets: bytes, say: Callable[[Reply], None]) -> None:
     """Taken, whatever comes of it."""
-    task = asyncio.create_task(_heard_by_nobody(self, octets))
+    task = asyncio.create_task(_truly(self, octets, lambda _: None))
     _going_on.add(task)
     task.add_done_callback(_going_on.discard)
     for _ in range(self.accepted if self._listener.kind == "lmtp" else 1):
-        yield Reply(250, "2.0.0", "queued")
+        say(Reply(250, "2.0.0", "queued"))
 
 
 def work() -> None:
