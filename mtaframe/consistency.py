@@ -28,6 +28,7 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_tls_files(settings),
         *_grants(settings),
         *_open_doors(settings),
+        *_memory(settings),
         *_keys(settings),
         *_handoff(settings),
         *_keepers(settings),
@@ -194,6 +195,20 @@ def _open_doors(settings: Settings) -> Iterator[Finding]:
                 yield Finding(("listener", i, "trusted", j), "everybody may relay through this listener", "warning")
         if listener.auth and listener.auth_without_tls and not _is_local(listener):
             yield Finding(("listener", i, "auth_without_tls"), "passwords travel in clear", "warning")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    """Half of what a worker may have in flight is what one account may have beside others."""
+    workers = settings.workers if settings.workers != "auto" else len(os.sched_getaffinity(0))
+    for i, listener in enumerate(settings.listener):
+        needed = listener.max_size * workers * 2
+        if needed > settings.max_in_flight:
+            text = f"such a message may never fit into max_in_flight: make that at least {_megabytes(needed)}"
+            yield Finding(("listener", i, "max_size"), text, "warning")
+
+
+def _megabytes(octets: int) -> str:
+    return f'"{-(-octets // 1_000_000)} MB"'
 
 
 def _keepers(settings: Settings) -> Iterator[Finding]:

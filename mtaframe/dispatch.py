@@ -7,12 +7,12 @@ us, and what it ends with is told to whoever still wants to know. Trouble become
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 
 from mtaframe.barrier import Barrier
+from mtaframe.copies import COPIES, Batch, Group, Halted, own_way, ready
 from mtaframe.delivery import Delivery, Outcome, Result, Route, Source
 from mtaframe.envelope import Envelope
 from mtaframe.generation import Generation, Lease
@@ -20,7 +20,6 @@ from mtaframe.handoff import NO_TERMS, Terms, final, may_be_kept
 from mtaframe.lifecycle import Attempt, Clock
 from mtaframe.logs import RecipientTag, tell
 from mtaframe.message import Message
-from mtaframe.mime import seven_bit
 from mtaframe.plugins import Stopped
 from mtaframe.question import RestingSources
 from mtaframe.reply import Reply, for_log
@@ -35,18 +34,6 @@ OUT_OF_TIME = Reply(451, "4.4.7", "not delivered in time; try again")
 NOT_ANSWERED = Reply(451, "4.4.2", "the next hop has not answered yet; try again")
 INTERNAL = Reply(451, "4.3.0", "internal error; try again")
 NOT_TRIED = Result(Outcome.DEFERRED, Reply(451, "4.4.7", "not handed off in time; try again"), "dispatch")
-
-Group = Sequence[tuple[int, Delivery]]
-"""Copies that can travel in one transaction, each with its recipient's place in the envelope."""
-
-
-@dataclass(frozen=True, slots=True)
-class Halted:
-    """A copy that a plugin stopped, as it was then; ``route`` is None if it had none yet."""
-
-    delivery: Delivery
-    stopped: Stopped
-    route: Route | None = None
 
 
 class UnderWay:
@@ -64,6 +51,19 @@ class UnderWay:
         self.attempts: dict[Attempt, asyncio.Task[None]] = {}
         self.preparing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self._some_ended: asyncio.Future[None] | None = None
+
+    def ended(self, attempt: Attempt) -> None:
+        """It can't be called off any more."""
+        self.attempts.pop(attempt, None)
+        if self._some_ended is not None and not self._some_ended.done():
+            self._some_ended.set_result(None)
+
+    async def room(self) -> None:
+        """Wait until there are few enough attempts for the next copies to be made."""
+        while len(self.attempts) > COPIES // 2:
+            self._some_ended = asyncio.get_running_loop().create_future()
+            await self._some_ended
 
     def end(self) -> None:
         """Call off what can still be called off; what is beyond its point of no return goes on."""
@@ -156,38 +156,51 @@ class Dispatch:
         return task
 
     async def _prepare(self, under_way: UnderWay, message: Message) -> None:
-        """Make every copy, find its route, sign it, and send copies that can travel together in one transaction."""
+        """Make every copy, find its route, sign it, and send copies that can travel together in one transaction.
+
+        Where there are too many different ones, some are sent before the others are made, and no dot waits for another.
+        """
+        places = range(len(under_way.results))
+        began = 0  # attempts have begun for those before
+        batch, is_deferred = Batch(len(places) == 1), False
         try:
-            groups: dict[Hashable, tuple[Route, list[tuple[int, Delivery]]]] = {}
-            is_alone = len(under_way.results) == 1
-            signed: dict[Hashable, Message | Stopped] | None = None if is_alone else {}
-            is_deferred = False
-            for index in range(len(under_way.results)):
+            for index in places:
+                if batch.is_full:
+                    began = index
+                    await self._send(under_way, batch.groups, is_whole=False)
+                    batch = Batch(is_alone=False)
+                    await under_way.room()
                 copy = await ready(
-                    under_way.lease.generation, under_way.envelope, index, message, signed, under_way.terms.way
+                    under_way.lease.generation, under_way.envelope, index, message, batch.signed, under_way.terms.way
                 )
                 if isinstance(copy, Halted):
                     result = self._stopped(copy.stopped, copy.route)
                     is_deferred = is_deferred or not result.outcome.is_final
                     await self._tell(under_way, index, copy.delivery, [result])
                     continue
-                delivery, route = copy
-                groups.setdefault(None if is_alone else _way(delivery, route), (route, []))[1].append((index, delivery))
-            await self._send(under_way, list(groups.values()), is_deferred)
+                batch.add(index, *copy)
+            await self._send(under_way, batch.groups, is_whole=not began, is_deferred=is_deferred)
         except asyncio.CancelledError:
-            self._settle_open(under_way, range(len(under_way.results)), OUT_OF_TIME)
+            self._settle_open(under_way, places[began:], OUT_OF_TIME)
         except Exception:
             log.exception("dispatch failed id=%s", under_way.envelope.id)
-            self._settle_open(under_way, range(len(under_way.results)), INTERNAL)
+            self._settle_open(under_way, places[began:], INTERNAL)
 
-    async def _send(self, under_way: UnderWay, groups: Sequence[tuple[Route, Group]], is_deferred: bool) -> None:
+    async def _send(
+        self,
+        under_way: UnderWay,
+        groups: Sequence[tuple[Route, Group]],
+        *,
+        is_whole: bool,
+        is_deferred: bool = False,
+    ) -> None:
         """Begin an attempt for each group. ``is_deferred``: some copy is not sent now, so that none may be.
 
-        The only one needs no task of its own.
+        The only one of a message that ``is_whole`` needs no task of its own.
         """
         terms = under_way.terms
-        if terms.barrier and len(under_way.results) > 1:
-            parties = [party for party, (route, _) in enumerate(groups) if not _own_way(route)]
+        if terms.barrier and is_whole and len(under_way.results) > 1:
+            parties = [party for party, (route, _) in enumerate(groups) if not own_way(route)]
             under_way.barrier = Barrier(parties, terms.barrier)
             under_way.barrier.answered(None, is_deferred)
         for party, (route, group) in enumerate(groups):
@@ -197,7 +210,7 @@ class Dispatch:
                 partial(under_way.barrier.passed, party) if under_way.barrier is not None else None,
             )
             work = self._attempt(under_way, route, group, attempt, party)
-            if len(groups) == 1 and under_way.preparing is not None:
+            if is_whole and len(groups) == 1 and under_way.preparing is not None:
                 under_way.attempts[attempt], under_way.preparing = under_way.preparing, None
                 await work
             else:
@@ -207,7 +220,7 @@ class Dispatch:
         """All that becomes of one group: a transport's results, and the smart host's for what these leave deferred."""
         results: Sequence[Result] = [NOT_TRIED] * len(group)
         if under_way.terms.straight:
-            under_way.attempts.pop(attempt)
+            under_way.ended(attempt)
         else:
             results = await self._carried(under_way, route, group, attempt)
             if under_way.barrier is not None:
@@ -272,7 +285,7 @@ class Dispatch:
         finally:
             if timer is not None:
                 timer.cancel()
-            under_way.attempts.pop(attempt, None)
+            under_way.ended(attempt)
         return results
 
     async def _tell(
@@ -319,41 +332,6 @@ class Dispatch:
         return result_of(stopped, route, self._clock.now())
 
 
-async def ready(
-    generation: Generation,
-    envelope: Envelope,
-    index: int,
-    message: Message,
-    signed: dict[Hashable, Message | Stopped] | None,
-    way: Route | None = None,
-) -> tuple[Delivery, Route] | Halted:
-    """The signed copy for one recipient, and its route. ``signed`` keeps what equal copies share, if there are more.
-
-    With a ``way``, nobody is asked for a route.
-    """
-    plugins = generation.plugins
-    first = Delivery(f"{envelope.id}-{index}", envelope, envelope.recipients[index], envelope.reverse_path, message)
-    delivery = first
-    if plugins.has("before_sign"):
-        answer = await plugins.before_sign(first)
-        if isinstance(answer, Stopped):
-            return Halted(first, answer)
-        delivery = answer
-    route = way or await plugins.route(delivery, generation.default_route)
-    if isinstance(route, Stopped):
-        return Halted(delivery, route)
-    key = (delivery.message, route) if signed is not None else None
-    copy = signed.get(key) if signed is not None else None
-    if copy is None:
-        whole = seven_bit(delivery.message)
-        copy = await plugins.sign(envelope, whole, route) if plugins.has("sign") else whole
-        if signed is not None:
-            signed[key] = copy
-    if isinstance(copy, Stopped):
-        return Halted(delivery, copy, route)
-    return (delivery if copy is delivery.message else replace(delivery, message=copy)), route
-
-
 def _awake(generation: Generation, source: Source | None) -> Callable[[], Awaitable[bool]] | None:
     """Asks whether a source may send; None where nobody needs to ask."""
     if source is None:
@@ -381,14 +359,3 @@ def result_of(stopped: Stopped, route: Route | None = None, at: datetime | None 
 def envelope_id() -> str:
     """A name for a transaction, unique enough for every log that one will ever search."""
     return os.urandom(8).hex()
-
-
-def _way(delivery: Delivery, route: Route) -> Hashable:
-    """Copies that have it in common can travel together."""
-    site = None if route.next_hop or _own_way(route) else delivery.recipient.address.domain
-    return delivery.message, delivery.reverse_path, route, site
-
-
-def _own_way(route: Route) -> bool:
-    """Whether the transport is a plugin's, which finds its own next hops."""
-    return route.transport not in ("smtp", "lmtp")

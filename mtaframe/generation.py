@@ -16,6 +16,7 @@ from mtaframe.delivery import Limits, Route
 from mtaframe.envelope import Envelope, Recipient
 from mtaframe.event import Event, EventType, Fact
 from mtaframe.lifecycle import Transport
+from mtaframe.memory import Place
 from mtaframe.plugins import Plugins
 from mtaframe.redaction import Private
 from mtaframe.resolver import DnsResolver
@@ -28,10 +29,12 @@ seen = logging.getLogger("mtaframe.events")
 class Lease:
     """Keeps a generation alive for as long as somebody refers to the lease."""
 
-    __slots__ = ("_released", "generation")
+    __slots__ = ("_released", "generation", "place")
 
     def __init__(self, generation: "Generation", released: Callable[[], None]) -> None:
         self.generation = generation
+        self.place: Place | None = None
+        """What its message takes of the memory, for as long."""
         self._released = released
 
     def __del__(self) -> None:

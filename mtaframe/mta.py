@@ -218,6 +218,7 @@ class Mta:
             "hostname": generation.hostname,
             "generation": generation.number,
             "under_way": self.dispatch.under_way,
+            "in_flight": self.reception.memory.used,
             "held": self.reception.hold.count,
             "connections": self.turn.connections,
             "plugins": [_figures(plugin) for plugin in generation.plugins.loaded],

@@ -339,6 +339,11 @@ class Settings(Model):
         default="auto", description='Processes that carry mail; "auto" is one per core. Needs a restart.'
     )
     drain: Duration = Field(default=30.0, description="How long SIGTERM waits for what is under way.")
+    max_in_flight: Size = Field(
+        default=1_000_000_000,
+        gt=0,
+        description="Octets of all messages under way at once, in all workers; more get 452 4.3.1 before it is sent.",
+    )
     route: RouteSettings = Field(default=RouteSettings(), description="Where mail goes when no plugin says otherwise.")
     delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail goes out.")
     dns: DnsSettings = Field(default=DnsSettings(), description="Which name servers are asked.")

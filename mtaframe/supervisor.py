@@ -357,6 +357,7 @@ class Supervisor:
             "hostname": rows[0]["hostname"] if rows else None,
             "generation": self.number,
             "under_way": sum(row["under_way"] for row in rows),
+            "in_flight": sum(row["in_flight"] for row in rows),
             "held": sum(row["held"] for row in rows),
             "connections": sum(row["connections"] for row in rows),
             **self._shared.figures,

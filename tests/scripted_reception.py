@@ -33,6 +33,7 @@ class ScriptedReception:
         self.rcpt_answers: dict[str, Answer] = {}
         self.dot_answers: list[Answer] = []
         """Used up one by one; afterwards 250."""
+        self.room = 1 << 30
         self.go_on = asyncio.Event()
         """Each HANG ends here, with 250."""
         self.completing = asyncio.Event()
@@ -93,6 +94,9 @@ class ScriptedTransaction:
         reply: Reply = await self.reception.said(self.reception.rcpt_answers.get(name), Reply(250, "2.1.5", "ok"))
         self.accepted += reply.is_positive
         return reply
+
+    def has_room_for(self, octets: int) -> bool:
+        return octets <= self.reception.room
 
     async def complete(self, octets: bytes | bytearray, say: Callable[[Reply], None]) -> None:
         reception = self.reception

@@ -12,8 +12,9 @@ from mtaframe.address import Address
 from mtaframe.assembly import Outbound, built
 from mtaframe.clock import SystemClock
 from mtaframe.config import Configuration
+from mtaframe.copies import Halted, ready
 from mtaframe.delivery import Delivery, Outcome, Result, Route
-from mtaframe.dispatch import Dispatch, Halted, UnderWay, ready, result_of
+from mtaframe.dispatch import Dispatch, UnderWay, result_of
 from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.generation import Generation, Lease
 from mtaframe.handoff import NO_TERMS, Terms

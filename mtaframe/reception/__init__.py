@@ -5,6 +5,6 @@ be final is "try again"; a crash at any instant loses nothing that we acknowledg
 """
 
 from mtaframe.reception.reception import Reception
-from mtaframe.reception.transaction import Transaction
+from mtaframe.reception.transaction import NO_MEMORY, Transaction
 
-__all__ = ["Reception", "Transaction"]
+__all__ = ["NO_MEMORY", "Reception", "Transaction"]

@@ -15,13 +15,14 @@ from mtaframe.generation import Generation, Lease
 from mtaframe.handoff import NO_TERMS, Terms, handoff_of, may_be_kept
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock
+from mtaframe.memory import Memory
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
 from mtaframe.reception.confirmation import confirm
 from mtaframe.reception.hold import Hold
 from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, awaited, is_loop, processed, traced
 from mtaframe.reception.submitted import Submitted
-from mtaframe.reception.transaction import NO_ROOM, Transaction
+from mtaframe.reception.transaction import NO_MEMORY, NO_ROOM, Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings, OnDefer
 from mtaframe.settlement import HELD
@@ -55,6 +56,7 @@ class Reception:
         self.ledger = ledger
         self.clock = clock
         self.bulkheads = Bulkheads(share)
+        self.memory = Memory(share)
         self.hold = Hold(self, share)
 
     def lease(self) -> Lease:
@@ -97,12 +99,17 @@ class Reception:
         if listener.kind == "application" and bulkhead.is_full:
             return NO_ROOM
         lease = self.lease()
+        account = _account(lease.generation, session, listener, mail.reverse_path)
+        self.memory.limit_to(lease.generation.settings.max_in_flight)
+        place = lease.place = self.memory.place(account)
+        if not place.grow_to(mail.size):
+            return NO_MEMORY
         envelope = Envelope(
             id=envelope_id(),
             session=session,
             reverse_path=mail.reverse_path,
             received_at=self.clock.now(),
-            account=_account(lease.generation, session, listener, mail.reverse_path),
+            account=account,
             size=mail.size,
             body=mail.body,
             smtputf8=mail.smtputf8,
@@ -144,6 +151,9 @@ class Reception:
         self, lease: Lease, envelope: Envelope, message: Message, deadline: float, keeping: OnDefer
     ) -> Carried:
         """Begin the walk of mail that does not come by SMTP."""
+        if lease.place is None:
+            lease.place = self.memory.place(envelope.account)
+        lease.place.take(message.size)
         results: list[asyncio.Future[Result]] = []
         accepted: list[Recipient] = []
         joined: list[int] = []

@@ -40,6 +40,7 @@ RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "the header section is too big")
 REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
+NO_MEMORY = Reply(452, "4.3.1", "too much mail at once for this server's memory; try again later")
 NO_ROOM = Reply(451, "4.3.2", "too many transactions at once; try again later")
 NO_ROOM_FOR_SITE = Reply(451, "4.3.2", "too many transactions for this destination at once; try again later")
 
@@ -114,6 +115,11 @@ class Transaction:
             self.refusal = self.refusal or refusal
         self._recipients.append(answer)
         return RECIPIENT_OK
+
+    def has_room_for(self, octets: int) -> bool:
+        """Whether there is room for a message of so many octets; if so, it is kept free."""
+        place = self._lease.place
+        return place is None or place.grow_to(octets)
 
     async def complete(self, octets: bytes | bytearray, say: Callable[[Reply], None]) -> None:
         """Says what comes after the final dot: for LMTP and PRDR one per recipient, in order; then one, but for LMTP.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mtaframe.envelope import Mail
 from mtaframe.message import has_bare_line_end
-from mtaframe.reception import Transaction
+from mtaframe.reception import NO_MEMORY, Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server import replies
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _PROOF_TIME = 5.0
 """Seconds that a client gets to prove that it has read its reply, before we end the session or doubt that it has."""
+
+_STEP = 65_536
+"""Octets of a message for which room is made at once."""
 
 Do = Callable[["Conversation", str], Awaitable[None]]
 
@@ -45,6 +48,7 @@ class Conversation(Introduction):
         self._doubt_at = 0.0
         self._doubting: asyncio.TimerHandle | None = None
         self._is_completing = False
+        self._has_room = True  # for the message that is coming
         self._due = 0  # replies that the client is still to get after its final dot
         self._has_quit = False
         self._has_begun = False
@@ -177,9 +181,18 @@ class Conversation(Introduction):
             self._forget()
             return self.say(transaction.refusal)
         self.say(replies.GO_ON)
+        self._expected, self._has_room = max(self._begun.size, _STEP), True
         self.framing.expect_message(self._terms.max_size)
         await self._bulk()
         await self._take_in(transaction, self.framing.take_message())
+
+    def _grows(self) -> None:
+        transaction = self._transaction
+        if self._has_room and transaction is not None:
+            self._expected = self._arrived + _STEP
+            if not transaction.has_room_for(self._expected):
+                self._has_room = False
+                self.framing.drop_message()
 
     async def _bdat(self, argument: str) -> None:
         """A part of the message (RFC 3030). Its octets come whatever is answered, and never count as commands."""
@@ -190,12 +203,14 @@ class Conversation(Introduction):
         transaction, taken = self._transaction, len(self._chunks or b"")
         refusal = self._refusal_of_chunk(taken + chunk.size)
         if refusal is not None:
+            self._expected = chunk.size
             self.framing.expect_nothing(chunk.size)
             await self._bulk()
             self.framing.take_nothing()
             is_per_recipient = self._is_lmtp and chunk.is_last and transaction is not None and transaction.accepted
             self._forget()
             return self._say_to_all(refusal, transaction.accepted if is_per_recipient and transaction else 1)
+        self._expected, self._has_room = chunk.size, True
         self.framing.expect_chunk(chunk.size)
         await self._bulk()
         octets = self.framing.take_chunk()
@@ -217,7 +232,9 @@ class Conversation(Introduction):
         transaction = self._transaction
         if transaction is None or not transaction.accepted:
             return replies.MAIL_FIRST if transaction is None else replies.NO_RECIPIENT
-        return TOO_BIG if size > self._terms.max_size else transaction.refusal
+        if size > self._terms.max_size:
+            return TOO_BIG
+        return transaction.refusal or (None if transaction.has_room_for(size) else NO_MEMORY)
 
     def _forget(self) -> None:
         super()._forget()
@@ -227,7 +244,9 @@ class Conversation(Introduction):
         """The message is here, or was too big."""
         self._forget()
         expected = transaction.accepted if self._is_lmtp else 1
-        if octets is None:
+        if not self._has_room or (octets is not None and not transaction.has_room_for(len(octets))):
+            self._say_to_all(NO_MEMORY, expected)
+        elif octets is None:
             self._say_to_all(TOO_BIG, expected)
         elif b"\0" in octets or has_bare_line_end(octets):
             self._say_to_all(replies.BAD_CHARACTERS, expected)

@@ -95,6 +95,11 @@ class Framing:
         del octets[:2]
         return octets if len(octets) <= self._limit else None
 
+    def drop_message(self) -> None:
+        """It is not wanted any more: from now on its octets are dropped as they come, and it counts as too big."""
+        self._has_dots = True
+        self._overflow(min(len(self.input), len(END_OF_DATA) - 1))
+
     def _is_message_there(self) -> bool:
         """As long as no line begins with a dot, that is all that is looked for: nothing is found faster."""
         if not self._has_dots:

@@ -68,11 +68,16 @@ class Wire(SMTP):
         self._waits_since: float | None = None
         self._data_since = 0.0
         self._arrived = 0
+        self._expected = 0  # octets of a message that there is room for
         self._is_held = False
         self._has_ended = False
         self._output: list[bytes] = []
 
     async def _conversation(self) -> None:
+        raise NotImplementedError
+
+    def _grows(self) -> None:
+        """More of a message has come than was expected."""
         raise NotImplementedError
 
     def _vanished(self, *, in_order: bool) -> None:
@@ -100,6 +105,8 @@ class Wire(SMTP):
             waiter.set_result(True)
         elif framing.is_bulk:
             self._arrived += len(data)
+            if self._arrived > self._expected:
+                self._grows()
             self._waits_since = min(self.loop.time(), self._data_since + self._arrived / _LEAST_RATE)
 
     def eof_received(self) -> bool:
