@@ -173,6 +173,7 @@ class Framing:
         """The last octets are kept, for they may be the first of what ends it."""
         self._overflowed = True
         self._consume(len(self.input) - kept)
+        self._searched = 0
 
     def _consume(self, size: int) -> None:
         del self.input[:size]
