@@ -75,7 +75,16 @@ def test_a_name_must_be_one(name):
 
 @pytest.mark.parametrize(
     ("octets", "bare"),
-    [(b"a\r\nb\r\n", False), (b"a\nb", True), (b"a\rb", True), (b"\r\r\n", True), (b"\n\r", True), (b"", False)],
+    [
+        (b"a\r\nb\r\n", False),
+        (b"a\nb", True),
+        (b"a\rb", True),
+        (b"\r\r\n", True),
+        (b"\n\r", True),
+        (b"", False),
+        (b"a\rb\nc", True),
+        (b"\r\na\rb\n\r\n", True),
+    ],
 )
 def test_bare_line_ends_are_found(octets, bare):
     assert has_bare_line_end(octets) is bare
