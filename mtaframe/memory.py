@@ -4,41 +4,26 @@ The law: who comes when there is no room is told to come again before its messag
 of the room to the others. What is counted is counted until the last attempt with that message has ended.
 """
 
-from collections import Counter
-
 
 class Memory:
     """``share`` is the part of the limit that is this process's."""
 
     def __init__(self, share: float = 1.0) -> None:
         self._share = share
-        self._limit = 0
         self._promised = 0
+        self.limit = self.half = 0
         self.used = 0
-        self._accounts: Counter[str | None] = Counter()
+        self.accounts: dict[str | None, int] = {}
 
     def limit_to(self, octets: int) -> None:
         """What all processes together may use, from now on."""
         if octets != self._promised:
-            self._promised, self._limit = octets, max(1, round(octets * self._share))
-
-    def has_room(self, octets: int, account: str | None) -> bool:
-        """Whether so many more fit in."""
-        if self.used + octets > self._limit:
-            return False
-        of_account = self._accounts.get(account, 0)
-        return of_account + octets <= self._limit // 2 or of_account == self.used
+            self._promised, self.limit = octets, max(1, round(octets * self._share))
+            self.half = self.limit // 2
 
     def place(self, account: str | None) -> "Place":
         """For one message."""
         return Place(self, account)
-
-    def change(self, octets: int, account: str | None) -> None:
-        """Said by places alone."""
-        self.used += octets
-        self._accounts[account] += octets
-        if not self._accounts[account]:
-            del self._accounts[account]
 
 
 class Place:
@@ -56,16 +41,22 @@ class Place:
         more = octets - self.octets
         if more <= 0:
             return True
-        if not self._memory.has_room(more, self._account):
+        memory = self._memory
+        used, of_account = memory.used + more, memory.accounts.get(self._account, 0) + more
+        if used > memory.limit or (of_account > memory.half and of_account != used):
             return False
         self.take(more)
         return True
 
     def take(self, more: int) -> None:
         """Take so much more, come what may: the message is here already."""
+        memory = self._memory
         self.octets += more
-        self._memory.change(more, self._account)
+        memory.used += more
+        memory.accounts[self._account] = memory.accounts.get(self._account, 0) + more
 
     def __del__(self) -> None:
         if self.octets:
-            self._memory.change(-self.octets, self._account)
+            memory = self._memory
+            memory.used -= self.octets
+            memory.accounts[self._account] -= self.octets

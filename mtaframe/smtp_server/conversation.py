@@ -242,6 +242,8 @@ class Conversation(Introduction):
 
     async def _take_in(self, transaction: Transaction, octets: bytearray | None) -> None:
         """The message is here, or was too big."""
+        if self._is_held:
+            self._read_on()
         self._forget()
         expected = transaction.accepted if self._is_lmtp else 1
         if not self._has_room or (octets is not None and not transaction.has_room_for(len(octets))):

@@ -11,6 +11,7 @@ import logging
 import socket
 import sys
 import termios
+from collections.abc import Awaitable
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
@@ -173,9 +174,10 @@ class Wire(SMTP):
                 self._waits_since = None
             is_there = is_there or framing.is_there()
         if not is_there:
+            silence = self._silence()
             if self._is_held:
                 self._read_on()
-            if self._has_ended or not await self._silence():
+            if self._has_ended or not await silence:
                 raise Ended
 
     def _silence(self) -> asyncio.Future[bool]:
@@ -191,7 +193,8 @@ class Wire(SMTP):
 
     def _read_on(self) -> None:
         """If only to notice that the client has gone."""
-        if self._is_held and self.transport is not None and not self.transport.is_closing():
+        is_short = len(self.framing.input) <= _HELD_INPUT or self._waiter is not None
+        if is_short and self._is_held and self.transport is not None and not self.transport.is_closing():
             self._is_held = False
             self.transport.resume_reading()
 
@@ -202,16 +205,14 @@ class Wire(SMTP):
             await self._come()
         self._line_was_early = framing.early > 0
         line = framing.take_line()
-        if self._is_held and len(framing.input) <= _HELD_INPUT:
+        if self._is_held:
             self._read_on()
         return line
 
-    async def _bulk(self) -> None:
+    def _bulk(self) -> Awaitable[None]:
         """Waits for a message, or a part of one, at whatever pace is fast enough."""
         self._data_since, self._arrived = self.loop.time(), 0
-        await self._come()
-        if self._is_held and len(self.framing.input) <= _HELD_INPUT:
-            self._read_on()
+        return self._come()
 
     # output
 

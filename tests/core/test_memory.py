@@ -67,8 +67,8 @@ def test_an_account_has_half_of_the_room_once_it_is_not_alone():
 def test_a_worker_has_its_share():
     memory = Memory(0.5)
     memory.limit_to(100)
-    assert memory.has_room(50, None)
-    assert not memory.has_room(51, None)
+    assert not memory.place(None).grow_to(51)
+    assert memory.place(None).grow_to(50)
 
 
 def test_check_warns_where_a_message_may_never_fit_in():
