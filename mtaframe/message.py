@@ -92,14 +92,15 @@ class Message(Redacted):
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field of that name, top to bottom; names compare without case."""
         wanted = name.lower()
-        return tuple(f for f in self.fields if f.name.lower() == wanted) if self._may_have(wanted) else ()
+        return self.derived(_by_name).get(wanted, ()) if self._may_have(wanted) else ()
 
     def first(self, name: str) -> str | None:
         """The text of the topmost field of that name, or None."""
         wanted = name.lower()
         if not self._may_have(wanted):
             return None
-        return next((f.value for f in self.fields if f.name.lower() == wanted), None)
+        found = self.derived(_by_name).get(wanted)
+        return found[0].value if found else None
 
     def _may_have(self, name: str) -> bool:
         """False if no field has this name, in lower case. Most questions end here, and nothing is taken apart."""
@@ -108,10 +109,11 @@ class Message(Redacted):
     def prepend(self, name: str, value: str) -> "Message":
         """With one more field on top. ``value`` may be folded (CR LF and a blank); nothing else may end a line."""
         octets = field_octets(name, value)
-        changed = Message(octets + self.header, self.body)
-        if self._fields is not None:
-            object.__setattr__(changed, "_fields", (Field(name, octets), *self._fields))
-        return changed
+        if self._fields is None:
+            return Message(octets + self.header, self.body)
+        one, named, key = Field(name, octets), self.derived(_by_name), name.lower()
+        named = {**named, key: (one, *named.get(key, ()))}
+        return _known(octets + self.header, self.body, (one, *self._fields), named)
 
     def append(self, name: str, value: str) -> "Message":
         """With one more field at the end of the header section."""
@@ -122,15 +124,21 @@ class Message(Redacted):
         unwanted = {name.lower() for name in names}
         if not any(map(self._may_have, unwanted)):
             return self
-        kept = [f.raw for f in self.fields if f.name.lower() not in unwanted]
-        return self if len(kept) == len(self.fields) else Message(b"".join(kept), self.body)
+        named = self.derived(_by_name)
+        if unwanted.isdisjoint(named):
+            return self
+        kept = tuple([f for f in self.fields if f.name.lower() not in unwanted])
+        named = {key: found for key, found in named.items() if key not in unwanted}
+        return _known(b"".join([f.raw for f in kept]), self.body, kept, named)
 
     def with_body(self, body: bytes) -> "Message":
-        return Message(self.header, body)
+        if self._fields is None:
+            return Message(self.header, body)
+        return _known(self.header, body, self._fields, self.derived(_by_name))
 
     def with_values(self, values: Mapping[Field, str]) -> "Message":
         """With other values in these of its fields, each at its place; they are checked as ``prepend`` does."""
-        octets = (field_octets(f.name, values[f]) if f in values else f.raw for f in self.fields)
+        octets = [field_octets(f.name, values[f]) if f in values else f.raw for f in self.fields]
         return Message(b"".join(octets), self.body)
 
     def derived(self, work: "Callable[[Message], T]") -> T:
@@ -141,6 +149,25 @@ class Message(Redacted):
         if work not in made:
             made[work] = work(self)
         return cast("T", made[work])
+
+
+_Named = Mapping[str, tuple[Field, ...]]
+
+
+def _by_name(message: Message) -> _Named:
+    """The fields by name in lower case, each name's top to bottom."""
+    found: dict[str, list[Field]] = {}
+    for one in message.fields:
+        found.setdefault(one.name.lower(), []).append(one)
+    return {name: tuple(those) for name, those in found.items()}
+
+
+def _known(header: bytes, body: bytes, fields: tuple[Field, ...], named: _Named) -> Message:
+    """A message whose fields are known: so a header section is taken apart once on its whole way, whatever changes."""
+    message = Message(header, body)
+    object.__setattr__(message, "_fields", fields)
+    object.__setattr__(message, "_derived", {_by_name: named})
+    return message
 
 
 def field_octets(name: str, value: str) -> bytes:

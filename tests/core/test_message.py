@@ -94,3 +94,28 @@ def test_octets_beyond_ascii_survive_a_field():
     raw = b"Subject: caf\xe9\r\n"
     field = Message(raw, b"").fields[0]
     assert field_octets("Subject", field.value) == raw
+
+
+NAMES = st.sampled_from(["A", "a", "B", "C-d"])
+CHANGES = st.lists(st.tuples(st.sampled_from(["prepend", "append", "without", "body", "values"]), NAMES), max_size=6)
+
+
+@given(st.lists(st.tuples(NAMES, st.sampled_from(["x", "y\r\n z"])), max_size=5), CHANGES, st.booleans())
+def test_what_is_known_of_a_header_section_is_what_it_holds_after_any_changes(lines, changes, is_read):
+    """Fields are taken apart once: what is carried along must be what would be found."""
+    message = Message("".join(f"{name}: {value}\r\n" for name, value in lines).encode(), b"body\r\n")
+    for what, name in changes:
+        if is_read:
+            message.first(name)
+        if what in ("prepend", "append"):
+            message = getattr(message, what)(name, "new")
+        elif what == "without":
+            message = message.without(name)
+        elif what == "body":
+            message = message.with_body(b"other\r\n")
+        else:
+            message = message.with_values(dict.fromkeys(message.all(name), "changed"))
+        anew = Message(message.header, message.body)
+        assert message.fields == anew.fields
+        for each in ("A", "B", "C-d", "none"):
+            assert (message.all(each), message.first(each)) == (anew.all(each), anew.first(each))
