@@ -81,9 +81,11 @@ class Generation:
 
     def emit(self, event: Event) -> None:
         """Tell every plugin's on_event, soon; the generation lives until it is told."""
-        lease = self.lease()
         seen.info("event %s type=%s account=%s message=%s", event.id, event.type.value, event.account or "-",
                   event.message_id or "-")  # fmt: skip
+        if not self.plugins.has("on_event"):
+            return
+        lease = self.lease()
 
         async def tell() -> None:
             await lease.generation.plugins.on_event(event)

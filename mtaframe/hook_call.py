@@ -5,14 +5,13 @@ name, counted, and never tells what the plugin was working on.
 """
 
 import asyncio
-import inspect
 import logging
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import coroutine
+from types import CoroutineType, coroutine
 from typing import Any
 
 from mtaframe.hook_answers import WrongAnswer, check_verdict
@@ -92,24 +91,34 @@ class Caller:
         subject: object = None,
         accept: Callable[[list[Any], object], None] | None = None,
     ) -> Any:
-        """What the plugin said: a verdict or None once ``accept`` took a changed value. Fault if it failed."""
+        """What the plugin said: a verdict or None once ``accept`` took a changed value. Fault if it failed.
+
+        A hook that does not suspend costs no task, no timer and no coroutine of ours beside this one.
+        """
         plugin = hook.plugin
         began = time.monotonic()
         if plugin.closed_until > began:
             raise Fault
         answer: Any = None
         try:
-            answer = await self._called(hook, [arguments[index] for index in hook.indices])
+            if plugin.threads is None:
+                answer = self._begun(hook, arguments, began)
+                if type(answer) is _Suspended:
+                    answer = await _finish(answer.pending, answer.first, plugin, self._watchdog)
+            else:
+                answer = await _from_thread(hook, arguments, plugin.threads)
             if accept is None:
                 return answer
             said = None
-            if isinstance(answer, (Reject, Defer, Discard)):
-                check_verdict(answer, hook.name, plugin.grants)
-                said = answer
-            elif answer is not None:
-                accept(arguments, answer)  # type: ignore[arg-type]
+            if answer is not None:
+                if isinstance(answer, (Reject, Defer, Discard)):
+                    check_verdict(answer, hook.name, plugin.grants)
+                    said = answer
+                else:
+                    accept(arguments, answer)  # type: ignore[arg-type]
             plugin.faults_in_a_row = 0
-            self._observe(hook, subject, answer, None, began)
+            if self._observer is not None:
+                self._observe(hook, subject, answer, None, began)
             return said
         except Exception as error:
             self._observe(hook, subject, answer, fault_text(error), began)
@@ -119,26 +128,21 @@ class Caller:
             plugin.calls += 1
             plugin.seconds += time.monotonic() - began
 
-    async def _called(self, hook: Hook, arguments: list[Any]) -> Any:
-        plugin = hook.plugin
-        if plugin.threads is not None:
-            loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(plugin.threads, _in_thread, hook.function, arguments)
-            return await asyncio.wait_for(future, plugin.grants.budget)
+    def _begun(self, hook: Hook, arguments: Sequence[Any], now: float) -> Any:
+        """What the hook answers at once; ``_Suspended`` if it waits for something."""
         watchdog = self._watchdog
-        watchdog.since = time.monotonic()
-        watchdog.running = plugin.name
+        watchdog.since = now
+        watchdog.running = hook.plugin.name
         try:
-            answer = hook.function(*arguments)
-            if not inspect.iscoroutine(answer):
+            answer = hook.function(*[arguments[index] for index in hook.indices])
+            if not isinstance(answer, CoroutineType):
                 return answer
             try:
-                first = answer.send(None)
+                return _Suspended(answer, answer.send(None))
             except StopIteration as end:
                 return end.value
         finally:
             watchdog.running = None
-        return await _finish(answer, first, plugin, watchdog)
 
     def _observe(self, hook: Hook, subject: object, answer: object, fault: str | None, began: float) -> None:
         if self._observer is not None:
@@ -154,6 +158,14 @@ class Caller:
             plugin.closed_until = time.monotonic() + BREAKER_REST
             plugin.faults_in_a_row = FAULTS_IN_A_ROW - 1
             log.error("plugin rests after faults plugin=%s seconds=%g", plugin.name, BREAKER_REST)
+
+
+@dataclass(slots=True)
+class _Suspended:
+    """A hook that has begun, and what its first step waits for."""
+
+    pending: Coroutine[Any, Any, Any]
+    first: Any
 
 
 async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded, watchdog: Watchdog) -> Any:
@@ -229,9 +241,15 @@ def _abandon(pending: Coroutine[Any, Any, Any]) -> None:
         log.debug("a hook resisted its end: %s", type(error).__name__)
 
 
+async def _from_thread(hook: Hook, arguments: Sequence[Any], threads: ThreadPoolExecutor) -> Any:
+    wanted = [arguments[index] for index in hook.indices]
+    future = asyncio.get_running_loop().run_in_executor(threads, _in_thread, hook.function, wanted)
+    return await asyncio.wait_for(future, hook.plugin.grants.budget)
+
+
 def _in_thread(function: Callable[..., Any], arguments: list[Any]) -> Any:
     answer = function(*arguments)
-    if inspect.iscoroutine(answer):
+    if isinstance(answer, CoroutineType):
         return asyncio.run(answer)
     return answer
 

@@ -5,7 +5,7 @@ they end up in logs, tracebacks and errors. A house test puts a canary into ever
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 V = TypeVar("V")
 
@@ -38,6 +38,13 @@ class Private(Mapping[str, V], Generic[V]):
             return self._values[key]
         except KeyError:
             raise KeyError("no such name") from None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As ``Mapping`` has it, without an exception on the way: notes are asked for at every hook."""
+        return self._values.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -6,7 +6,7 @@ key of its own; only account holders' own documents hold text. All of it is one 
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -26,10 +26,12 @@ class Counter:
     site: str = ""
 
     def __post_init__(self) -> None:
-        for part in fields(self):
-            value = getattr(self, part.name)
-            if not (NAME.fullmatch(value) or (value == "" and part.name != "name")):
-                raise ValueError(f"a counter's {part.name} is a name in lower case")
+        if not NAME.fullmatch(self.name):
+            raise ValueError("a counter's name is a name in lower case")
+        for part in ("account", "stream", "source", "site"):
+            value = getattr(self, part)
+            if value != "" and not NAME.fullmatch(value):
+                raise ValueError(f"a counter's {part} is a name in lower case")
 
 
 class Counters(Protocol):

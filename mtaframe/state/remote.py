@@ -43,7 +43,7 @@ class Counters:
         self._idle_timer: asyncio.TimerHandle | None = None
 
     async def add(self, amounts: Mapping[Counter, int]) -> None:
-        self._amounts.update(amounts)
+        _add(self._amounts, amounts)
         self._counted(amounts)
 
     async def sums(self, counters: Sequence[Counter], since: datetime) -> list[int]:
@@ -100,7 +100,7 @@ class Counters:
 
     def _counted(self, amounts: Mapping[Counter, int]) -> None:
         for reading in self._readings:
-            reading.update(amounts)
+            _add(reading, amounts)
         if self._flush_timer is None:
             self._flush_timer = asyncio.get_running_loop().call_later(FLUSH, self.flush)
 
@@ -152,6 +152,12 @@ class Counters:
             theirs = {one: amount for one, amount in others.items() if one.name.startswith(names)}
             if theirs:
                 asyncio.get_running_loop().call_soon(told, theirs)
+
+
+def _add(tally: Tally[Counter], amounts: Mapping[Counter, int]) -> None:
+    """What ``Tally.update`` does, without its questions about types, which take longer than the rest."""
+    for counter, amount in amounts.items():
+        tally[counter] += amount
 
 
 class Registers(memory.Registers):
