@@ -9,7 +9,7 @@ from mtaframe_plugins.dkim.author import author_domain
 from mtaframe_plugins.dkim.choice import Choice
 from mtaframe_plugins.dkim.keys import SigningKey, algorithm, private_key, public_key, worries
 from mtaframe_plugins.dkim.settings import DkimSettings, KeySettings
-from mtaframe_plugins.dkim.signature import SignedHeader, signatures
+from mtaframe_plugins.dkim.signature import Layouts, signatures
 
 log = logging.getLogger("mtaframe.dkim")
 
@@ -22,8 +22,7 @@ class Dkim(Plugin):
         super().__init__(config, mta)
         self._keys: tuple[SigningKey, ...] = ()
         self._choice = Choice((), (), {})
-        self._oversign = tuple(name.lower() for name in config.oversign)
-        self._present = tuple(name.lower() for name in config.present)
+        self._layouts = Layouts(config.oversign, config.present)
         self._lifetime = None if config.lifetime is None else int(config.lifetime)
 
     async def start(self) -> None:
@@ -49,9 +48,8 @@ class Dkim(Plugin):
             return None
         now = int(self.mta.clock.now().timestamp())
         expires_at = None if self._lifetime is None else now + self._lifetime
-        header = SignedHeader(message.fields, self._oversign, self._present)
         signed = message
-        for value in reversed(signatures(message, keys, header, now, expires_at)):
+        for value in reversed(signatures(message, keys, self._layouts.layout(message.fields), now, expires_at)):
             signed = signed.prepend("DKIM-Signature", value)
         return signed
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from mtaframe import Message
 
+_ADDRESS = r"[A-Za-z0-9_+=.-]++@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+)"
+_PLAIN = re.compile(rf"""(?:"[\w .,'&!()-]*+"|[\w .=?!*/'-]*+) *+<{_ADDRESS}>|{_ADDRESS}""", re.ASCII)
+"""Nearly every From field: one mailbox, and nothing in it that could be read otherwise."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _IN_COMMENT = re.compile(r"\\.?|[()]|[^\\()]++", re.DOTALL)
 _PIECE = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
@@ -17,7 +20,10 @@ _PIECE = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
 
 def author_domain(message: Message) -> str | None:
     """The domain that all addresses in all From fields share, as an A-label; None if there is none or another."""
-    found = {domain for field in message.all("From") for domain in domains(field.value)}
+    fields = message.all("From")
+    if len(fields) == 1 and (plain := _PLAIN.fullmatch(fields[0].value)) is not None:
+        return (plain[1] or plain[2]).lower()
+    found = {domain for field in fields for domain in domains(field.value)}
     return found.pop() if len(found) == 1 else None
 
 

@@ -6,6 +6,9 @@ from mtaframe import Account
 from mtaframe_plugins.dkim.keys import SigningKey
 from mtaframe_plugins.dkim.settings import ThirdPartySettings
 
+REMEMBERED = 10_000
+"""Domains with accounts whose keys are remembered."""
+
 
 class Choice:
     """The rule: a domain that an account owns signs for that account and those below it, unless the key says else."""
@@ -19,9 +22,21 @@ class Choice:
         self._third_party = [(entry, frozenset(entry.accounts)) for entry in third_party]
         self._owners = {domain: account.name for account in accounts.values() for domain in account.domains}
         self._families = {name: frozenset(_line(name, accounts)) for name in accounts}
+        self._known: dict[tuple[str | None, str | None], Sequence[SigningKey]] = {}
 
-    def keys(self, author: str | None, account: str | None) -> list[SigningKey]:
-        """The keys that sign mail of this author's domain from this account, in the order of the configuration."""
+    def keys(self, author: str | None, account: str | None) -> Sequence[SigningKey]:
+        """The keys that sign mail of this author's domain from this account, in the order of the configuration.
+
+        It follows from the configuration alone, and is remembered.
+        """
+        found = self._known.get((author, account))
+        if found is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = self._known[author, account] = self._chosen(author, account)
+        return found
+
+    def _chosen(self, author: str | None, account: str | None) -> list[SigningKey]:
         chosen = self._of_author(author, account) if author else []
         for entry, accounts in self._third_party:
             if (not accounts or account in accounts) and (entry.always or not chosen):

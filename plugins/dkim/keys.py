@@ -97,8 +97,8 @@ class SigningKey(Redacted):
 
     def sign(self, octets: bytes) -> str:
         """The signature of these octets, in base64."""
-        if isinstance(self.key, RSAPrivateKey):
-            signature = self.key.sign(octets, _PADDING, _SHA256)
-        else:
+        if isinstance(self.key, Ed25519PrivateKey):
             signature = self.key.sign(hashlib.sha256(octets).digest())
+        else:
+            signature = self.key.sign(octets, _PADDING, _SHA256)
         return base64.b64encode(signature).decode("ascii")

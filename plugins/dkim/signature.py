@@ -6,13 +6,17 @@ does not end in CR LF counts as if it did, for the final dot adds one.
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from mtaframe import Field, Message
 from mtaframe_plugins.dkim.keys import SigningKey
 
 LINE = 77
 """Octets in a folded line, without its CR LF; only a long domain name or selector makes a longer one."""
+
+REMEMBERED = 256
+"""Header sections, by the names of their fields, whose layout is remembered: a sender's mail has the same again."""
 
 _MANY_LINES = b"\r\n" * 512
 _PER_LINE = LINE - 2
@@ -50,43 +54,68 @@ def body_hash(message: Message) -> str:
     return base64.b64encode(hashlib.sha256(relaxed_body(message.body)).digest()).decode("ascii")
 
 
-class SignedHeader:
-    """The header fields under all signatures of one message: their names, and the octets that are hashed.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which fields of a header section are signed: ``order`` are their places, ``names`` and ``tag`` the ``h=`` tag."""
+
+    order: tuple[int, ...]
+    names: tuple[str, ...]
+    tag: str
+
+
+class Layouts:
+    """The layouts for one configuration. They follow from the names of the fields alone, and are remembered by them.
 
     Each field named in ``oversign`` is signed as often as it occurs and once more, so that nobody can add another
     (RFC 6376 §5.4.2, §8.15); each named in ``present`` only as often as it occurs. Of several fields with one
     name the bottom one comes first.
     """
 
-    __slots__ = ("names", "octets")
+    def __init__(self, oversign: Iterable[str], present: Iterable[str]) -> None:
+        self._named = [(name.lower(), 1) for name in oversign] + [(name.lower(), 0) for name in present]
+        self._known: dict[tuple[str, ...], Layout] = {}
 
-    def __init__(self, fields: Iterable[Field], oversign: Iterable[str], present: Iterable[str]) -> None:
-        by_name: dict[str, list[bytes]] = {}
-        for field in fields:
-            by_name.setdefault(field.name.lower(), []).append(field.raw)
-        self.names: list[str] = []
-        signed: list[bytes] = []
-        for names, once_more in ((oversign, 1), (present, 0)):
-            for name in names:
-                found = by_name.get(name, ())
-                self.names += [name] * (len(found) + once_more)
-                signed += map(relaxed_field, reversed(found))
-        self.octets = b"".join(signed)
+    def layout(self, fields: Iterable[Field]) -> Layout:
+        names = tuple([field.name.lower() for field in fields])
+        found = self._known.get(names)
+        if found is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = self._known[names] = self._made(names)
+        return found
+
+    def _made(self, names: Sequence[str]) -> Layout:
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(names):
+            places.setdefault(name, []).append(place)
+        order: list[int] = []
+        signed: list[str] = []
+        for name, once_more in self._named:
+            found = places.get(name, ())
+            order += reversed(found)
+            signed += [name] * (len(found) + once_more)
+        return Layout(tuple(order), tuple(signed), _folded_names(signed))
+
+
+def signed_octets(fields: Sequence[Field], layout: Layout) -> bytes:
+    """What of the header section is hashed, the same for all signatures of one message."""
+    return b"".join([relaxed_field(fields[place].raw) for place in layout.order])
 
 
 def signatures(
-    message: Message, keys: Iterable[SigningKey], header: SignedHeader, signed_at: int, expires_at: int | None
+    message: Message, keys: Iterable[SigningKey], layout: Layout, signed_at: int, expires_at: int | None
 ) -> list[str]:
     """The values of the DKIM-Signature fields, one for each key, folded."""
     times = [f"t={signed_at};"] if expires_at is None else [f"t={signed_at};", f"x={expires_at};"]
-    common = f"{_folded_names(header.names)}\r\n bh={message.derived(body_hash)};\r\n b="
+    common = f"{layout.tag}\r\n bh={message.derived(body_hash)};\r\n b="
+    header = signed_octets(message.fields, layout)
     values = []
     for key in keys:
-        tags = [f"d={key.domain};", f"s={key.selector};", *times]
-        unsigned = f"v=1; a={key.algorithm}; c=relaxed/relaxed;\r\n {_folded_tags(tags)}\r\n {common}"
-        own = relaxed_field(f"DKIM-Signature:{unsigned}".encode("ascii")).removesuffix(b"\r\n")
-        signature = key.sign(header.octets + own)
-        lines = (signature[i : i + _PER_LINE] for i in range(0, len(signature), _PER_LINE))
+        tags = _folded_tags([f"d={key.domain};", f"s={key.selector};", *times])
+        unsigned = f"v=1; a={key.algorithm}; c=relaxed/relaxed;\r\n {tags}\r\n {common}"
+        own = f"dkim-signature:{unsigned}".replace("\r\n", "")  # relaxed: no blank of ours has a second one beside it
+        signature = key.sign(header + own.encode("ascii"))
+        lines = [signature[i : i + _PER_LINE] for i in range(0, len(signature), _PER_LINE)]
         values.append(unsigned + "\r\n " + "\r\n ".join(lines))
     return values
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtaframe import Field, Message
 from mtaframe_plugins.dkim.keys import SigningKey, private_key
-from mtaframe_plugins.dkim.signature import LINE, SignedHeader, relaxed_body, relaxed_field, signatures
+from mtaframe_plugins.dkim.signature import LINE, Layouts, relaxed_body, relaxed_field, signatures, signed_octets
 from tests.plugins.dkim_oracle import KeyFile, ed25519_key
 
 PIECES = st.sampled_from([b" ", b"\t", b"  ", b" \t", b"a", b".", b"\x0b", b"\x0c", b"\x00", b"\xff", b"\r\n"])
@@ -92,16 +92,26 @@ def fields(*names: str) -> list[Field]:
 
 
 def test_fields_are_signed_once_more_than_they_occur() -> None:
-    header = SignedHeader(fields("To", "From", "X-Other", "Subject"), ["from", "to", "cc"], ["subject", "sender"])
-    assert header.names == ["from", "from", "to", "to", "cc", "subject"]
-    assert header.octets == b"from:1\r\nto:0\r\nsubject:3\r\n"
+    found = fields("To", "From", "X-Other", "Subject")
+    layout = Layouts(["From", "To", "Cc"], ["Subject", "Sender"]).layout(found)
+    assert layout.names == ("from", "from", "to", "to", "cc", "subject")
+    assert signed_octets(found, layout) == b"from:1\r\nto:0\r\nsubject:3\r\n"
 
 
 def test_of_several_fields_the_bottom_one_comes_first() -> None:
     """RFC 6376 §5.4.2."""
-    header = SignedHeader(fields("FROM", "List-Post", "from", "list-post"), ["from"], ["list-post"])
-    assert header.names == ["from"] * 3 + ["list-post"] * 2
-    assert header.octets == b"from:2\r\nfrom:0\r\nlist-post:3\r\nlist-post:1\r\n"
+    found = fields("FROM", "List-Post", "from", "list-post")
+    layout = Layouts(["from"], ["list-post"]).layout(found)
+    assert layout.names == ("from",) * 3 + ("list-post",) * 2
+    assert signed_octets(found, layout) == b"from:2\r\nfrom:0\r\nlist-post:3\r\nlist-post:1\r\n"
+
+
+def test_a_layout_is_that_of_these_fields_however_many_were_seen_before() -> None:
+    layouts = Layouts(["from"], ["subject"])
+    for number in range(600):
+        layouts.layout(fields("From", f"X-{number}"))
+    assert layouts.layout(fields("From", "Subject")).order == (0, 1)
+    assert layouts.layout(fields("Subject", "From")).order == (1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +128,13 @@ def signing_key(file: KeyFile, domain: str, selector: str) -> SigningKey:
 def test_lines_stay_below_78_columns(key_file: KeyFile, names: list[str], length: int) -> None:
     key = signing_key(key_file, "d" * length + ".example", "s" * length)
     message = Message(b"From: a@example.com\r\n", b"x\r\n")
-    header = SignedHeader(message.fields, names, [])
-    (value,) = signatures(message, [key], header, 1_772_366_400, 1_774_958_400)
+    layout = Layouts(names, []).layout(message.fields)
+    (value,) = signatures(message, [key], layout, 1_772_366_400, 1_774_958_400)
     lines = f"DKIM-Signature: {value}".split("\r\n")
     assert all(len(line) <= LINE for line in lines)
     assert all(line.startswith(" ") and line.strip() for line in lines[1:])
     tags = dict(tag.strip().split("=", 1) for tag in re.sub(r"\s+", "", value).split(";"))
-    assert tags["h"].split(":") == header.names
+    assert tags["h"].split(":") == list(layout.names)
     assert (tags["t"], tags["x"]) == ("1772366400", "1774958400")
 
 
@@ -140,5 +150,5 @@ def test_the_body_is_hashed_once_for_all_signatures(key_file: KeyFile, monkeypat
     monkeypatch.setattr(signature, "relaxed_body", counted)
     message = Message(b"From: a@example.com\r\n", b"x\r\n")
     keys = [signing_key(key_file, "example.com", f"s{n}") for n in range(3)]
-    assert len(signatures(message, keys, SignedHeader(message.fields, ["from"], []), 0, None)) == 3
+    assert len(signatures(message, keys, Layouts(["from"], []).layout(message.fields), 0, None)) == 3
     assert len(calls) == 1
