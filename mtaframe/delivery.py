@@ -27,6 +27,10 @@ class Delivery(Redacted):
     def with_note(self, key: str, value: Note) -> "Delivery":
         return replace(self, notes=self.notes.but(key, value))
 
+    def with_message(self, message: Message) -> "Delivery":
+        """What ``replace`` does, in a third of its time: it is done for every copy."""
+        return Delivery(self.id, self.envelope, self.recipient, self.reverse_path, message, self.notes)
+
 
 class Tls(Enum):
     """How sure the way to the next hop must be: see docs/delivery.md."""

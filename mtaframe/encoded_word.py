@@ -5,8 +5,9 @@ no text, whatever it holds, can end a line there or begin another field.
 """
 
 import binascii
-import codecs
 import re
+
+from mtaframe.charset import codec, without_surrogates
 
 _ENCODED_WORD = re.compile(r"=\?([^?\s]++)\?([BbQq])\?([^?\r\n]*+)\?=")
 _TOKEN = re.compile(r"[ \t]*+[^ \t]++")
@@ -14,25 +15,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _PRINTABLE = re.compile(r"[\t -~]*+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+")
 _Q_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!*+-/")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-# Codecs of Python that are no charsets of mail; some of them take quadratic time.
-_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw-unicode-escape", "unicode-escape", "undefined"})
 
 LINE_WIDTH = 78
 """What a line should not exceed (RFC 5322 §2.1.1)."""
 _TOO_LONG = 900
 _PAYLOAD = 75 - len("=?utf-8?q??=")
-
-
-def codec(charset: str) -> str | None:
-    """Python's name of a charset, or None if it knows none by that name that can decode mail."""
-    try:
-        found = codecs.lookup(charset.strip().strip("\"'"))
-    except (LookupError, ValueError):
-        return None
-    is_text = getattr(found, "_is_text_encoding", True)
-    return found.name if is_text and found.name not in _NO_CHARSETS else None
 
 
 def decoded_value(value: str) -> str:
@@ -98,11 +85,6 @@ def folded_value(name: str, value: str, width: int = LINE_WIDTH) -> str:
         pieces.append(token)
         column += len(token)
     return "".join(pieces)
-
-
-def without_surrogates(text: str) -> str:
-    """Octets that were kept as surrogates, for they were no UTF-8, read as ISO 8859-1: the likeliest guess."""
-    return _SURROGATE.sub(lambda m: chr(ord(m[0]) - 0xDC00) if 0xDC80 <= ord(m[0]) <= 0xDCFF else "\ufffd", text)
 
 
 def _is_plain(word: str) -> bool:

@@ -64,7 +64,7 @@ class Recipient(Redacted):
     notes: Notes = NO_NOTES
 
     def with_note(self, key: str, value: Note) -> "Recipient":
-        return replace(self, notes=self.notes.but(key, value))
+        return Recipient(self.address, self.notify, self.original, self.merge_vars, self.notes.but(key, value))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,6 +96,13 @@ class Envelope(Redacted):
 
     def with_note(self, key: str, value: Note) -> "Envelope":
         return replace(self, notes=self.notes.but(key, value))
+
+    def with_recipients(self, recipients: "tuple[Recipient, ...]") -> "Envelope":
+        """What ``replace`` does, in a third of its time: it is done for every message."""
+        return Envelope(
+            self.id, self.session, self.reverse_path, self.received_at, recipients, self.account, self.stream,
+            self.size, self.body, self.smtputf8, self.ret, self.envid, self.requiretls, self.notes,
+        )  # fmt: skip
 
     def derived(self, work: "Callable[[Envelope], T]") -> T:
         """What ``work`` makes of this envelope: done once for all copies of the message, and kept no longer than it.

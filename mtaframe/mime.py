@@ -7,9 +7,10 @@ again, and what is signed or encrypted is never touched.
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from mtaframe.encoded_word import codec, decoded_value, folded_value, without_surrogates
+from mtaframe.charset import codec, encoded_text, is_like_ascii
+from mtaframe.encoded_word import decoded_value, folded_value
 from mtaframe.message import Message, has_bare_line_end
 from mtaframe.parameter import parameters, with_parameter
 from mtaframe.redaction import Private, Redacted
@@ -85,16 +86,11 @@ class Part(Redacted):
     @property
     def octets(self) -> bytes | None:
         """The content without its transfer encoding; None if that is unknown or broken."""
-        if self.encoding in _PLAIN_ENCODINGS:
-            return self.content
-        try:
-            if self.encoding == "quoted-printable":
-                return binascii.a2b_qp(self.content)
-            if self.encoding == "base64":
-                return binascii.a2b_base64(self.content + b"==")
-        except ValueError:
-            pass
-        return None
+        return _decoded(self.encoding, self.content)
+
+    def head(self, size: int) -> bytes | None:
+        """The same of the first so many octets as they stand in the message."""
+        return _decoded(self.encoding, self.body[self.start : max(self.start, min(self.end, self.start + size))])
 
     @property
     def text(self) -> str | None:
@@ -112,6 +108,19 @@ class Part(Redacted):
             return octets.decode(name, "surrogateescape")
         except (ValueError, LookupError):
             return None
+
+
+def _decoded(encoding: str, content: bytes) -> bytes | None:
+    if encoding in _PLAIN_ENCODINGS:
+        return content
+    try:
+        if encoding == "quoted-printable":
+            return binascii.a2b_qp(content)
+        if encoding == "base64":
+            return binascii.a2b_base64(content + b"==")
+    except ValueError:
+        pass
+    return None
 
 
 def parts(message: Message) -> tuple[Part, ...]:
@@ -134,7 +143,7 @@ def with_texts(message: Message, texts: Mapping[Part, str]) -> Message:
     for part, text in texts.items():
         if part.is_sealed or not part.content_type.startswith("text/"):
             raise ValueError("only text that is neither signed nor encrypted can be changed")
-        charset, octets = _in_charset(part, text)
+        charset, octets = encoded_text(text, codec(part.charset))
         encoding, content = _encoded(part, octets, _fitting(part, octets))
         section = part.section if charset is None else _with_charset(part.section, charset)
         changes[part] = (_labelled(section, part, encoding), content)
@@ -214,7 +223,9 @@ def _found(message: Message) -> tuple[Part, ...]:
     root = _Draft(Message(message.header, b""), None, 0, None)
     drafts, chain = [root], [root]
     levels = {root.boundary: 0} if root.boundary else {}
-    at = -2 if body.startswith(b"--") else body.find(b"\r\n--")
+    at = -1
+    if levels:
+        at = -2 if body.startswith(b"--") else body.find(b"\r\n--")
     while at != -1 and levels:
         line_end = body.find(b"\r\n", at + 2)
         line = body[at + 4 : line_end if line_end >= 0 else len(body)].rstrip(b" \t")
@@ -269,21 +280,11 @@ def _part(draft: _Draft, body: bytes) -> Part:
 # Changing
 
 
-def _in_charset(part: Part, text: str) -> tuple[str | None, bytes]:
-    """The text in the part's charset, or in UTF-8 with the name to declare. Lines end in CR LF (RFC 2046 §4.1.1)."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
-    name = codec(part.charset)
-    try:
-        if name is not None:
-            return None, text.encode(name, "surrogateescape")
-    except (ValueError, LookupError):
-        pass
-    return "utf-8", without_surrogates(text).encode()
-
-
 def _fitting(part: Part, octets: bytes) -> str:
     """The part's own transfer encoding, if these octets may stand in it; else the one that it needs."""
-    if part.encoding == "base64" or b"\0" in octets or has_bare_line_end(octets):
+    if part.encoding == "base64" or b"\0" in octets:
+        return "base64"
+    if not is_like_ascii(codec(part.charset)) and has_bare_line_end(octets):
         return "base64"
     is_allowed = part.encoding in ("8bit", "binary") or (part.encoding in _PLAIN_ENCODINGS and octets.isascii())
     return part.encoding if is_allowed and not has_long_line(octets) else "quoted-printable"
@@ -305,9 +306,9 @@ def _encoded(part: Part, octets: bytes, encoding: str) -> tuple[str, bytes]:
 
 def _holds_boundary(content: bytes, enclosing: Iterable[bytes]) -> bool:
     """Whether a line could be taken for a delimiter (RFC 2046 §5.1.1): else a text could bring parts of its own."""
-    if not content.startswith(b"--") and b"\r\n--" not in content:
-        return False
     delimiters = tuple(b"--" + boundary for boundary in enclosing)
+    if not delimiters or (not content.startswith(b"--") and b"\r\n--" not in content):
+        return False
     return any(line.startswith(delimiters) for line in content.split(b"\r\n"))
 
 
@@ -352,7 +353,9 @@ def _rebuilt(message: Message, changes: Mapping[Part, tuple[bytes, bytes | None]
         if content is not None:
             pieces += (content,) if part.header_at is None else (b"\r\n", content)
             position = part.end
-    return replace(message, header=header, body=b"".join((*pieces, body[position:])) if pieces else body)
+    if pieces:
+        body = b"".join((*pieces, body[position:]))
+    return message.with_body(body) if header is message.header else Message(header, body)
 
 
 def _is_signed(message: Message) -> bool:

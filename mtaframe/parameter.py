@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
-from mtaframe.encoded_word import codec
+from mtaframe.charset import codec
 
 _PARAMETER = re.compile(r';\s*+([^\s=;"*]++)(\*[0-9*]*+)?\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;"]*+))', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)

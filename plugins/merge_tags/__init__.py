@@ -4,8 +4,6 @@ The rule: a value is text. Wherever it is put, it is written so that it can't be
 address or a part; and nothing of one recipient reaches the copy of another.
 """
 
-from dataclasses import replace
-
 import pydantic
 
 from mtaframe import Delivery, Envelope, Message, Model, Plugin, Reject, Size, hookimpl
@@ -43,7 +41,7 @@ class MergeTags(Plugin):
             return Reject(f"{self.config.field}: {error}", "5.6.0", 554)
         present = frozenset(key(recipient) for recipient in envelope.recipients)
         recipients = tuple(variables.given_to(recipient, present) for recipient in envelope.recipients)
-        return replace(envelope, recipients=recipients), message.without(self.config.field)
+        return envelope.with_recipients(recipients), message.without(self.config.field)
 
     @hookimpl
     def before_sign(self, delivery: Delivery) -> Delivery | Reject | None:
@@ -55,4 +53,4 @@ class MergeTags(Plugin):
             merged = delivery.message.derived(template).merged(delivery.message, values, self.config.max_size)
         except TooLargeError:
             return Reject("the message is too large once its merge tags are filled in", "5.3.4", 552)
-        return None if merged is delivery.message else replace(delivery, message=merged)
+        return None if merged is delivery.message else delivery.with_message(merged)

@@ -5,7 +5,7 @@ The rule: what is wrong with it is told in words that help to mend it and quote 
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mtaframe import Field, Private, Recipient, Redacted, decoded_value
@@ -30,7 +30,9 @@ class Variables(Redacted):
             alike = self.alike.get((name[0].casefold(), name[1]), [])
             name = alike[0] if len(alike) == 1 and alike[0] not in present else ("", "")
         values = {**self.everybody, **recipient.merge_vars, **self.own.get(name, {})}
-        return replace(recipient, merge_vars=Private(values)) if values else recipient
+        if not values:
+            return recipient
+        return Recipient(recipient.address, recipient.notify, recipient.original, Private(values), recipient.notes)
 
 
 def key(recipient: Recipient) -> tuple[str, str]:
@@ -42,9 +44,7 @@ def read(fields: tuple[Field, ...]) -> Variables:
     if len(fields) > 1:
         raise ValueError("the field may stand only once; put all recipients into one JSON object")
     try:
-        content = json.loads(
-            decoded_value(fields[0].value), strict=False, parse_int=str, parse_float=str, parse_constant=_refused
-        )
+        content = _json(decoded_value(fields[0].value))
     except (ValueError, RecursionError):
         raise ValueError('this is not valid JSON; send {"joe@example.com": {"NAME": "Joe"}}') from None
     if not isinstance(content, dict):
@@ -66,6 +66,9 @@ def read(fields: tuple[Field, ...]) -> Variables:
 
 def _refused(constant: str) -> None:
     raise ValueError(constant)
+
+
+_json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=_refused).decode
 
 
 def _texts(values: object) -> dict[str, str]:

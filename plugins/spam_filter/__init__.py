@@ -7,7 +7,6 @@ configuration, and as shipped that answer lets nothing pass.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from mtaframe import Defer, Delivery, Envelope, Message, Mta, Plugin, Recipient, Reject, hookimpl
@@ -67,7 +66,7 @@ class SpamFilter(Plugin):
         if decision.verdict is not None:
             return decision.verdict
         tagged = self._changed(delivery.message, decision)
-        return None if tagged is None else replace(delivery, message=tagged)
+        return None if tagged is None else delivery.with_message(tagged)
 
     def _asks(self, envelope: Envelope) -> bool:
         return bool(self.config.url) and self.config.rule_for(envelope).scan

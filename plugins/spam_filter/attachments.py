@@ -5,7 +5,6 @@ The rule: linear in the size of the message; what can't be decoded here can't be
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from mtaframe import Message, Part, parts
 
@@ -45,7 +44,7 @@ def holds_program(message: Message, depth: int = 0) -> bool:
 
 
 def _is_program(part: Part) -> bool:
-    head = replace(part, end=min(part.end, part.start + _HEAD)).octets or b""
+    head = part.head(_HEAD) or b""
     if len(head) < 64 and part.end - part.start > _HEAD:  # padded with what decoders skip
         head = part.octets or b""
     if head.startswith(_PROGRAMS) or (head.startswith(b"MZ") and b"\0" in head[:64]):

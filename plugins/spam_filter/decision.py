@@ -10,7 +10,7 @@ from mtaframe import Defer, Message, Redacted, Reject
 from mtaframe_plugins.spam_filter.rspamd import Opinion
 from mtaframe_plugins.spam_filter.settings import Answer, RuleSettings
 
-_STRICTNESS: tuple[Answer, ...] = ("pass", "tag", "defer", "reject")
+_STRICTNESS: dict[Answer, int] = {"pass": 0, "tag": 1, "defer": 2, "reject": 3}
 
 SPAM = Reject("the message looks like spam")
 NOT_SCANNED = Reject("the message can't be checked here")
@@ -43,20 +43,26 @@ class Decision(Redacted):
         return message.prepend(flag_field, "Yes") if flag_field else message
 
 
+PASS = Decision("pass")
+
+
 def strictest(decisions: Iterable[Decision]) -> Decision:
     """The strictest, the first of equals; a score is kept, whoever brought it."""
-    found = [Decision("pass"), *decisions]
-    chosen = max(found, key=lambda decision: _STRICTNESS.index(decision.answer))
-    score = next((decision.score for decision in found if decision.score is not None), None)
-    return Decision(chosen.answer, chosen.refusal, score)
+    chosen, score = PASS, None
+    for one in decisions:
+        if _STRICTNESS[one.answer] > _STRICTNESS[chosen.answer]:
+            chosen = one
+        score = one.score if score is None else score
+    return chosen if score is chosen.score else Decision(chosen.answer, chosen.refusal, score)
 
 
 def of_opinion(opinion: Opinion, rule: RuleSettings) -> Decision:
     """What rspamd's opinion means by this rule."""
     if rule.has_scores and not opinion.is_forced:
         return Decision(_by_score(opinion.score, rule), score=opinion.score)
+    if opinion.action == "no action":
+        return Decision("pass", score=opinion.score)
     meaning: dict[str, Answer] = {
-        "no action": "pass",
         "greylist": rule.on_greylist,
         "add header": rule.on_add_header,
         "rewrite subject": rule.on_rewrite_subject,

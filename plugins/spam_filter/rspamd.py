@@ -3,7 +3,6 @@
 The rule: only an answer that is understood in full is an opinion; everything else is ``UnusableError``.
 """
 
-import asyncio
 import json
 import math
 from collections.abc import Sequence
@@ -47,24 +46,25 @@ class Rspamd:
 
     async def opinion(self, envelope: Envelope, recipients: Sequence[Recipient], message: Message) -> Opinion:
         """Of this message to these recipients. UnusableError if there is none in time."""
-        headers = self._own | about(envelope, recipients)
+        headers, content = self._own | about(envelope, recipients), message.raw
+        began = self._mta.clock.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
-                try:
-                    response = await self._asked(headers, message.raw)
-                except HttpError:  # perhaps a kept connection that rspamd has just closed; a scan may be repeated
-                    response = await self._asked(headers, message.raw)
-        except TimeoutError:
-            raise UnusableError("no answer in time") from None
+            try:
+                response = await self._asked(headers, content, self._timeout)
+            except HttpError:  # perhaps a kept connection that rspamd has just closed; a scan may be repeated
+                left = began + self._timeout - self._mta.clock.monotonic()
+                if left <= 0:
+                    raise
+                response = await self._asked(headers, content, left)
         except HttpError as error:
             raise UnusableError(str(error)) from None
         if response.status != 200:
             raise UnusableError(f"HTTP status {response.status}")
         return read(response.body)
 
-    async def _asked(self, headers: dict[str, str], content: bytes) -> HttpResponse:
+    async def _asked(self, headers: dict[str, str], content: bytes, seconds: float) -> HttpResponse:
         return await self._mta.http.request(
-            "POST", self._url, headers=headers, content=content, timeout=self._timeout, trusted=True
+            "POST", self._url, headers=headers, content=content, timeout=seconds, trusted=True
         )
 
 

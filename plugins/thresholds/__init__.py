@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from mtaframe import (
@@ -143,7 +142,7 @@ class Thresholds(Plugin):
             return None
         answer = await self._admitted(envelope, envelope.recipients)
         if isinstance(answer, tuple):
-            return replace(envelope, recipients=answer) if answer != envelope.recipients else None
+            return envelope.with_recipients(answer) if answer != envelope.recipients else None
         return answer
 
     async def _admitted(
@@ -337,4 +336,4 @@ class Thresholds(Plugin):
 def _noted(recipient: Recipient) -> tuple[str, ...]:
     """Towards whose limits it is counted: "" for the account, and the stream."""
     noted = recipient.notes.get(NAME, ())
-    return noted if isinstance(noted, tuple) else ()  # type: ignore[return-value]
+    return noted if isinstance(noted, tuple) else ()

@@ -2,10 +2,11 @@
 
 import gc
 import weakref
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from mtaframe import Envelope
-from mtaframe.testing import envelope
+from mtaframe import Delivery, Envelope, Recipient
+from mtaframe.redaction import Private
+from mtaframe.testing import address, delivery, envelope, message
 
 
 class Found(dict[str, int]):
@@ -36,3 +37,21 @@ def test_what_was_derived_goes_with_the_envelope() -> None:
         assert seen() is None
     finally:
         gc.enable()
+
+
+def test_what_is_changed_field_by_field_keeps_every_other_one() -> None:
+    """The short ways to what ``replace`` does name every field: one that is added must not be forgotten there."""
+    other = {part.name: object() for part in fields(Envelope) if part.init}
+    everything = Envelope(**other)  # type: ignore[arg-type]
+    others = (Recipient(address("b@example.net")),)
+    assert everything.with_recipients(others) == replace(everything, recipients=others)
+
+    copy = Delivery(**{part.name: object() for part in fields(Delivery)})  # type: ignore[arg-type]
+    changed = message("other")
+    assert copy.with_message(changed) == replace(copy, message=changed)
+
+    notes: Private[object] = Private({"a": 1})
+    parts = {part.name: object() for part in fields(Recipient)} | {"notes": notes}
+    recipient = Recipient(**parts)  # type: ignore[arg-type]
+    assert recipient.with_note("b", 2) == replace(recipient, notes=notes.but("b", 2))
+    assert delivery().with_note("b", 2).notes == Private({"b": 2})
