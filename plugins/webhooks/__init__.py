@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from mtaframe import (
@@ -32,6 +31,14 @@ from mtaframe_plugins.webhooks.settings import WebhooksSettings
 
 log = logging.getLogger("mtaframe.webhooks")
 
+GATHERED = 0.01
+"""Seconds in which events gather that are given numbers together."""
+REMEMBERED = 1000
+"""Kinds of mail, by type of event, account and stream, whose endpoints are remembered."""
+
+Told = tuple[Sequence[Line], Notice]
+"""An event and whom it is told."""
+
 
 class Webhooks(Plugin):
     """Tells other servers of events: one POST for each event and URL."""
@@ -42,7 +49,11 @@ class Webhooks(Plugin):
     def __init__(self, config: WebhooksSettings, mta: Mta) -> None:
         super().__init__(config, mta)
         self._lines = {endpoint.url: Line(self, endpoint, config, mta) for endpoint in config.endpoint}
-        self._numbering: set[asyncio.Task[None]] = set()
+        self._unnumbered: list[Told] = []
+        self._gathering: asyncio.TimerHandle | None = None
+        self._numbering: asyncio.Task[None] | None = None
+        self._sequences: dict[str, Counter] = {}
+        self._found: dict[tuple[EventType, str | None, str | None], list[Line]] = {}
         self._lacks_numbers = False
 
     async def start(self) -> None:
@@ -59,10 +70,14 @@ class Webhooks(Plugin):
                 line = self._lines[endpoint.url]
             self._lines[endpoint.url] = line
             line.take_over(self, endpoint, self.config, self.mta)
+        self._found.clear()
 
     async def stop(self) -> None:
-        if self._numbering:
-            await asyncio.wait(self._numbering, timeout=self.config.drain)
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._begin_numbering()
+        if self._numbering is not None:
+            await asyncio.wait([self._numbering], timeout=self.config.drain)
         mine = [line for line in self._lines.values() if line.owner is self]
         await asyncio.gather(*(line.finish(self.config.drain) for line in mine))
 
@@ -126,21 +141,51 @@ class Webhooks(Plugin):
 
     def _tell(self, lines: Sequence[Line], notice: Notice) -> None:
         """Soon, for whoever tells of an event is not to wait for its number."""
-        task = asyncio.get_running_loop().create_task(self._numbered(lines, notice))
-        self._numbering.add(task)
-        task.add_done_callback(self._numbering.discard)
+        self._unnumbered.append((lines, notice))
+        if self._numbering is None and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHERED, self._begin_numbering)
 
-    async def _numbered(self, lines: Sequence[Line], notice: Notice) -> None:
-        """Queue an event under the next number of its account, which no other process gives out."""
+    def _begin_numbering(self) -> None:
+        self._gathering = None
+        self._numbering = asyncio.get_running_loop().create_task(self._number())
+
+    async def _number(self) -> None:
+        """Queue events under the next numbers of their account, which no other process gives out.
+
+        Those of a moment, and those that come while numbers are on their way, are asked for together: one question
+        costs two processes as much as three events cost here.
+        """
         try:
-            counter = Counter("webhooks.sequence", account=notice.account or "")
-            notice = replace(notice, sequence=await self.mta.state.sequences.next(counter))
+            while self._unnumbered:
+                told, self._unnumbered = self._unnumbered, []
+                accounts: dict[str, list[Told]] = {}
+                for each in told:
+                    accounts.setdefault(each[1].account or "", []).append(each)
+                if len(accounts) == 1:
+                    await self._numbered(*accounts.popitem())
+                else:
+                    await asyncio.gather(*(self._numbered(*each) for each in accounts.items()))
+        finally:
+            self._numbering = None
+
+    async def _numbered(self, account: str, told: Sequence[Told]) -> None:
+        try:
+            number = await self.mta.state.sequences.next(self._sequence(account), len(told))
+            for _, notice in told:
+                notice.sequence, number = number, number + 1
         except Exception as error:
             if not self._lacks_numbers:
                 log.warning("events are told without a number fault=%s", type(error).__name__)
             self._lacks_numbers = True
-        for line in lines:
-            line.put(notice)
+        for lines, notice in told:
+            for line in lines:
+                line.put(notice)
+
+    def _sequence(self, account: str) -> Counter:
+        found = self._sequences.get(account)
+        if found is None:
+            found = self._sequences[account] = Counter("webhooks.sequence", account=account)
+        return found
 
     @command(gather=merged)
     async def show(self) -> Sequence[Mapping[str, Any]]:
@@ -188,7 +233,15 @@ class Webhooks(Plugin):
         return self._line(url).hasten()
 
     def _for(self, kind: EventType, account: str | None, stream: str | None) -> list[Line]:
-        return [self._lines[each.url] for each in self.config.endpoint if each.takes(kind, account, stream)]
+        """Who is told; worked out once, for it follows from the configuration alone."""
+        key = kind, account, stream
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            found = [self._lines[each.url] for each in self.config.endpoint if each.takes(kind, account, stream)]
+            self._found[key] = found
+        return found
 
     def _line(self, url: str) -> Line:
         if (line := self._lines.get(url)) is None:

@@ -11,12 +11,11 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from standardwebhooks import Webhook
-
 from mtaframe import HttpError, HttpResponse, Mta
 from mtaframe_plugins.webhooks.notice import Notice
 from mtaframe_plugins.webhooks.queue import Item, Queue
 from mtaframe_plugins.webhooks.settings import EndpointSettings, WebhooksSettings
+from mtaframe_plugins.webhooks.signing import signature, signing_key
 
 log = logging.getLogger("mtaframe.webhooks")
 
@@ -55,7 +54,7 @@ class Line:
 
     def _set(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         self.owner, self.endpoint, self._rules, self._mta = owner, endpoint, rules, mta
-        self._webhook = Webhook(endpoint.secret.get_secret_value()) if endpoint.secret else None
+        self._key = signing_key(endpoint.secret.get_secret_value()) if endpoint.secret else None
         self._host = urlsplit(endpoint.url).hostname or ""
 
     def take_over(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
@@ -135,8 +134,8 @@ class Line:
             "webhook-id": notice.id,
             "webhook-timestamp": str(int(now.timestamp())),
         }
-        if self._webhook is not None:
-            headers["webhook-signature"] = self._webhook.sign(notice.id, now, body.decode())
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, notice.id, headers["webhook-timestamp"], body)
         if endpoint.token is not None:
             headers["x-secret-token"] = endpoint.token.get_secret_value()
         return await self._mta.http.request(

@@ -4,6 +4,7 @@ The rule: the recipient's address stands in the body that goes over the wire, an
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,17 +37,23 @@ _SUMMARY = {
     EventType.SOURCE_LISTED: "A source's address is on a block list",
     EventType.SOURCE_RESTED: "A source is left alone for a while",
 }
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ATTEMPTED = frozenset({EventType.DELIVERED, EventType.DEFERRED, EventType.BOUNCE_SOFT, EventType.BOUNCE_HARD})
+
+_ADDRESS = r"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*+"
+_PLAIN_FROM = re.compile(rf"""(?:"[\w .,'&!()-]*+"|[\w !'-]*+) *+<({_ADDRESS})>|({_ADDRESS})""", re.ASCII)
+"""Nearly every From field, where ``parseaddr`` would find the same in twenty times the time."""
 
 Fact = str | int | float | bool | None
 NO_FACTS: Private[Fact] = Private()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Notice(Redacted):
     """One event as it waits: small, without the message. ``vars`` is the text of the custom data.
 
-    ``sequence`` counts up per account; 0: it has no number, as one about no real mail.
+    ``sequence`` counts up per account, and comes a moment later than the rest; 0: it has no number, as one about no
+    real mail.
     """
 
     _shown = ("id", "type", "account", "message_id", "sequence")
@@ -67,11 +74,12 @@ class Notice(Redacted):
 
     def body(self) -> bytes:
         """The JSON object (RFC 8259), in UTF-8. What the event itself brings never hides our own fields."""
+        at = self.at.isoformat(timespec="milliseconds")
         fields: dict[str, Any] = dict(self.data) | {
             "message_id": self.message_id,
             "event": self.type.value,
-            "datetime": self.at.strftime("%Y-%m-%d %H:%M:%S"),
-            "timestamp": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "datetime": f"{at[:10]} {at[11:19]}",
+            "timestamp": at.replace("+00:00", "Z"),
             "summary": self._summary(),
             "to_email": self.recipient.mailbox if self.recipient else None,
             "tags": [],
@@ -85,7 +93,7 @@ class Notice(Redacted):
             fields |= {"to_domain": self.recipient.domain, "user_id": self.account}
         if self.reply is not None:
             fields |= self._of_the_attempt(self.reply)
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return _json(fields).encode("utf-8", "replace")
 
     def _of_the_attempt(self, reply: Reply) -> dict[str, Any]:
         fields: dict[str, Any] = {"code": reply.code, "status": reply.status, "by": self.by}
@@ -129,7 +137,10 @@ def _no_number(_: str) -> None:
 
 def author(message: Message, reverse_path: Address | None) -> str | None:
     """Who the message is from: the address in its From field, else the reverse-path."""
-    _, address = parseaddr(decoded_value(message.first("From") or ""))
+    value = decoded_value(message.first("From") or "")
+    if (plain := _PLAIN_FROM.fullmatch(value)) is not None:
+        return plain[1] or plain[2]
+    _, address = parseaddr(value)
     if "@" in address:
         return address
     return reverse_path.mailbox if reverse_path else None

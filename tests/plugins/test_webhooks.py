@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import AsyncIterator
+from email.utils import parseaddr
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mtaframe import CommandError, EventType, Message, Outcome, Reply
+from mtaframe import CommandError, EventType, Message, Outcome, Reply, decoded_value
 from mtaframe.clock import SystemClock
 from mtaframe.state.memory import Sequences
 from mtaframe.storage import Counter
@@ -25,7 +28,7 @@ from mtaframe.testing import (
     session,
 )
 from mtaframe_plugins.webhooks import Webhooks
-from mtaframe_plugins.webhooks.notice import custom_data, sound_object
+from mtaframe_plugins.webhooks.notice import author, custom_data, sound_object
 from tests.plugins.webhooks_receiver import SECRET, TOKEN, Receiver, until
 
 ACCOUNTS = (account("acme"), account("beta"))
@@ -356,3 +359,13 @@ async def test_a_url_stands_once_and_its_accounts_exist(mta: RecordingMta) -> No
         )
     with pytest.raises(ValueError, match='no account "nobody"'):
         await webhooks(mta, endpoint("https://example.com/", accounts=["nobody"]))
+
+
+@given(st.text("ab1@.<>,;:()\"\\ =?é[]-'!", max_size=30))
+@example('"a, b" <a@b-a.a>')
+@example("a b <a.a@b>")
+@example("a@b.a")
+def test_the_short_way_to_the_author_finds_what_the_long_one_does(value: str) -> None:
+    _, long_way = parseaddr(decoded_value(value.strip()))
+    found = author(Message(f"From: {value}\r\n".encode(), b""), None)
+    assert found == (long_way if "@" in long_way else None)

@@ -42,7 +42,7 @@ async def tell(plugin: Webhooks, count: int = 1) -> None:
     """When it is done they are queued."""
     for _ in range(count):
         plugin.on_result(delivery(), result())
-    await asyncio.gather(*plugin._numbering)
+    await until(lambda: not plugin._unnumbered and plugin._numbering is None)
 
 
 def line(plugin: Webhooks, receiver: Receiver) -> Line:
@@ -283,10 +283,10 @@ async def test_it_costs_little_to_tell(mta: RecordingMta) -> None:
         plugin = await webhooks(mta, endpoint(receiver.url), drain="0ms")
         copy = delivery(envelope=envelope(account="acme"), message=message(fields={"X-Vars": '{"a": "b"}'}))
         how = result(Outcome.DELIVERED)
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(5000):
             plugin.on_result(copy, how)
-        await asyncio.gather(*plugin._numbering)
-        each = (time.perf_counter() - began) / 5000
+        await until(lambda: not plugin._unnumbered and plugin._numbering is None)
+        each = (time.process_time() - began) / 5000
         assert each < 100e-6
         await plugin.stop()
