@@ -80,6 +80,9 @@ class Books:
         self.kills: list[Kill] = []
         self.faults: list[str] = []
         """Mail that was changed or got lost on a wrong way."""
+        self._reported: dict[str, set[str]] = {}
+        """Whose mail, or report, went to a mailbox; of so many ends."""
+        self._counted = -1
 
     def tell(self, mailbox: str, code: int) -> None:
         """The upstream was answered."""
@@ -112,9 +115,14 @@ class Books:
 
     def _has_other_reports(self, end: End) -> bool:
         """Whether what was told of the sender's mailbox may have been said of a report on somebody else."""
-        return any(
-            other.to == end.to for recipient, ends in self.ends.items() if recipient != end.recipient for other in ends
-        )
+        count = sum(map(len, self.ends.values()))
+        if count != self._counted:
+            self._counted = count
+            self._reported = defaultdict(set)
+            for recipient, ends in self.ends.items():
+                for one in ends:
+                    self._reported[one.to].add(recipient)
+        return len(self._reported[end.to]) > 1
 
     def balance(self) -> Balance:
         """What is lost, and who is to blame for what came twice."""
