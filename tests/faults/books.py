@@ -81,8 +81,7 @@ class Books:
         self.faults: list[str] = []
         """Mail that was changed or got lost on a wrong way."""
         self._reported: dict[str, set[str]] = {}
-        """Whose mail, or report, went to a mailbox; of so many ends."""
-        self._counted = -1
+        """Whose mail, or report, went to a mailbox, as the balance has found it."""
 
     def tell(self, mailbox: str, code: int) -> None:
         """The upstream was answered."""
@@ -115,18 +114,15 @@ class Books:
 
     def _has_other_reports(self, end: End) -> bool:
         """Whether what was told of the sender's mailbox may have been said of a report on somebody else."""
-        count = sum(map(len, self.ends.values()))
-        if count != self._counted:
-            self._counted = count
-            self._reported = defaultdict(set)
-            for recipient, ends in self.ends.items():
-                for one in ends:
-                    self._reported[one.to].add(recipient)
-        return len(self._reported[end.to]) > 1
+        return len(self._reported.get(end.to, ())) > 1
 
     def balance(self) -> Balance:
         """What is lost, and who is to blame for what came twice."""
         found = Balance()
+        self._reported = defaultdict(set)
+        for recipient, all_ends in self.ends.items():
+            for end in all_ends:
+                self._reported[end.to].add(recipient)
         for recipient in self.submitted:
             ends = sorted(self.ends[recipient], key=lambda end: end.at)
             if not ends:
