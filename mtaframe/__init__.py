@@ -24,12 +24,12 @@ from mtaframe.lifecycle import (
 )
 from mtaframe.message import Field, Message
 from mtaframe.mime import Part, parts, with_texts
+from mtaframe.notation import Domain, Domains, FilePath, Model
 from mtaframe.quantity import Duration, Size
 from mtaframe.question import AccountStanding, Question, RestingSources, RestSource, Standing
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
-from mtaframe.settings import Domain, Domains, FilePath, Model
 from mtaframe.storage import Counter, State
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 

@@ -9,7 +9,8 @@ import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mtaframe.explanation import Finding, guess
-from mtaframe.settings import AccountsSettings, Endpoint, ListenerSettings, Settings
+from mtaframe.notation import Endpoint
+from mtaframe.settings import AccountsSettings, ListenerSettings, Settings
 from mtaframe.toml_position import Path
 
 

@@ -3,131 +3,20 @@
 A model holds what one table can know of itself; what needs two tables or two files is in ``consistency``.
 """
 
-import ipaddress
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from mtaframe.delivery import Tls
+from mtaframe.notation import NAME, Domain, Domains, Endpoint, FilePath, Model, Network, endpoint, own_name, server
 from mtaframe.quantity import Duration, Size
 from mtaframe.secret import Secret
 
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-"""Names of listeners, accounts and streams: they stand in logs, events and keys as they are."""
-
-_DOMAIN = re.compile(r"(?:[\w](?:[\w-]*[\w])?\.)*[\w](?:[\w-]*[\w])?", re.ASCII)
-_ENDPOINT = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _ARGON2 = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
-
-
-def _network(value: object) -> object:
-    try:
-        whole = ipaddress.ip_network(str(value), strict=False)
-    except ValueError:
-        raise ValueError('a network is written as "10.0.0.0/8", "::1" or "2001:db8::/32"') from None
-    if ipaddress.ip_address(str(value).partition("/")[0]) != whole.network_address:
-        raise ValueError(f'the address is not the first of its network: write "{whole}"')
-    return whole
-
-
-Network = Annotated[
-    ipaddress.IPv4Network | ipaddress.IPv6Network,
-    BeforeValidator(_network),
-    WithJsonSchema({"type": "string", "examples": ["127.0.0.0/8", "::1"]}),
-]
-
-
-def _domain(text: str) -> str:
-    if not _DOMAIN.fullmatch(text.rstrip(".")):
-        raise ValueError('a domain is written as "example.com" (the xn-- form of others than ASCII)')
-    return text.rstrip(".").lower()
-
-
-def _domain_or_subdomains(text: str) -> str:
-    return f".{_domain(text[1:])}" if text.startswith(".") else _domain(text)
-
-
-Domain = Annotated[str, AfterValidator(_domain)]
-"""In lower case, without a final dot."""
-
-Domains = Annotated[str, AfterValidator(_domain_or_subdomains)]
-"""A domain, or ``.example.com`` for all that end so."""
-
-
-def _from_folder(text: str, info: ValidationInfo) -> str:
-    folder = (info.context or {}).get("folder")
-    return str(Path(folder, text)) if folder else text
-
-
-FilePath = Annotated[str, AfterValidator(_from_folder)]
-"""A file. A relative path starts at the folder of the configuration, wherever the process was started."""
-
-
-class Model(BaseModel):
-    """No unknown keys, nothing changes afterwards, and faults never quote what was written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
 
 OnDefer = Literal["upstream", "handoff", "hold"]
 """Who keeps what could not be delivered now."""
-
-
-class Endpoint(str):
-    """Where a listener listens: ``127.0.0.1:2525``, ``[::1]:2525`` or the path of a Unix socket."""
-
-    @property
-    def path(self) -> str | None:
-        return str(self) if self.startswith("/") else None
-
-    @property
-    def host(self) -> str:
-        return self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        return int(self.rpartition(":")[2])
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.path is not None or ipaddress.ip_address(self.host).is_loopback
-
-
-def _endpoint(text: str) -> Endpoint:
-    endpoint = Endpoint(text)
-    if endpoint.path is None:
-        try:
-            if not _ENDPOINT.fullmatch(text) or endpoint.port > 65535:
-                raise ValueError
-            ipaddress.ip_address(endpoint.host)
-        except ValueError:
-            raise ValueError('write "127.0.0.1:2525", "[::1]:2525" or "/run/mtaframe/lmtp.sock"') from None
-    return endpoint
-
-
-def _server(text: str) -> str:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        if not _ENDPOINT.fullmatch(text):
-            raise ValueError('a name server is written as "127.0.0.1", "127.0.0.1:5353" or "[::1]:5353"') from None
-    return text
-
-
-def _own_name(text: str) -> str:
-    return text if text == "auto" else _domain(text)
 
 
 class ListenerSettings(Model):
@@ -138,7 +27,7 @@ class ListenerSettings(Model):
         description="mta: an upstream with a queue, by SMTP. application: programs that submit, by SMTP. lmtp: an "
         "upstream with a queue, by LMTP (the best door for Postfix and Exim)."
     )
-    addresses: tuple[Annotated[str, AfterValidator(_endpoint)], ...] = Field(
+    addresses: tuple[Annotated[str, AfterValidator(endpoint)], ...] = Field(
         min_length=1, description='"127.0.0.1:2525", "[::1]:2525", or the path of a Unix socket.'
     )
     trusted: tuple[Network, ...] = Field(
@@ -246,7 +135,7 @@ class DeliverySettings(Model):
 class DnsSettings(Model):
     """Which name servers are asked."""
 
-    servers: tuple[Annotated[str, AfterValidator(_server)], ...] = Field(
+    servers: tuple[Annotated[str, AfterValidator(server)], ...] = Field(
         default=(), description='"127.0.0.1" or "127.0.0.1:5353"; empty: the system\'s.'
     )
     timeout: Duration = Field(default=5.0, gt=0, description="For one question, all tries together.")
@@ -322,7 +211,7 @@ class PluginSettings(Model):
 class Settings(Model):
     """``conf/mtaframe.toml``."""
 
-    hostname: Annotated[str, AfterValidator(_own_name)] = Field(
+    hostname: Annotated[str, AfterValidator(own_name)] = Field(
         default="auto", description='Our name in EHLO and Received; "auto" is the host\'s own.'
     )
     plugins: tuple[str, ...] = Field(default=(), description="The plugins to load, in the order they are asked.")

@@ -5,7 +5,7 @@ import socket
 import stat
 from collections.abc import Mapping
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 
 FIRST_HANDED_OVER = 3
 """The first file descriptor of socket activation (sd_listen_fds(3))."""

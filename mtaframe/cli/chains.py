@@ -2,7 +2,8 @@
 
 from pydantic import ValidationError
 
-from mtaframe.settings import Endpoint, ListenerSettings
+from mtaframe.notation import Endpoint
+from mtaframe.settings import ListenerSettings
 
 CHAINS = ("behind", "front")
 """``behind``: the other one hands its mail to mtaframe. ``front``: mtaframe hands its mail to the other one."""

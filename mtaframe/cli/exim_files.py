@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtaframe.cli.marked import Marks, set_aside
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 
 Section = Literal["main", "routers", "transports", "retry"]
 Protocol = Literal["lmtp", "smtp"]

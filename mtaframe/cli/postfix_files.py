@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from mtaframe.cli.marked import Marks, set_aside
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 
 _MARKS = Marks("postfix")
 

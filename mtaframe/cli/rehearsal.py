@@ -22,10 +22,11 @@ from mtaframe.hook_call import Asked
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, DnsError, Resolver
 from mtaframe.message import Message
+from mtaframe.notation import Endpoint
 from mtaframe.plugins import Stopped
 from mtaframe.reception import Reception, Transaction
 from mtaframe.reply import Reply
-from mtaframe.settings import Endpoint, ListenerSettings
+from mtaframe.settings import ListenerSettings
 
 NOT_SENT = Reply(451, "4.0.0", "a rehearsal: not sent")
 LOOK_UP = 10.0

@@ -158,7 +158,7 @@ def smtp_address(settings: tuple["ListenerSettings", ...], listeners: dict[str, 
 
     ``listeners`` are the real addresses by name, where known. None if there is no such listener.
     """
-    from mtaframe.settings import Endpoint
+    from mtaframe.notation import Endpoint
 
     for listener in settings:
         if listener.kind == "lmtp" or listener.tls == "implicit":

@@ -11,8 +11,9 @@ from weakref import WeakSet
 
 from mtaframe.envelope import Session
 from mtaframe.lifecycle import Clock
+from mtaframe.notation import Network
 from mtaframe.reception import Reception
-from mtaframe.settings import ListenerSettings, Network
+from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server.certificates import Certificates
 from mtaframe.smtp_server.conversation import Conversation
 from mtaframe.smtp_server.entrance import Entrance

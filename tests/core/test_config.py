@@ -8,10 +8,11 @@ from pydantic import Field, field_validator
 
 from mtaframe.config import ConfigError, Source, cross_faults, load, snapshot
 from mtaframe.lifecycle import NoConfig
+from mtaframe.notation import FilePath, Model
 from mtaframe.quantity import Duration
 from mtaframe.reference import schema, settings_table
 from mtaframe.secret import Secret
-from mtaframe.settings import AccountsSettings, FilePath, Model, Settings
+from mtaframe.settings import AccountsSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$cLcQvmldDf6Na+ohgYvA1g$vDLQR7wz47HFPFIKmOdknR7807FknngqMzvpK5K/eBs"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtaframe.cli import main
 from mtaframe.cli.exim_files import additions, applied, places, undone
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from tests.conftest import ROOT, Program
 
 CONFIGURATION = """\

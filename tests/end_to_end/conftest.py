@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from tests.conftest import Program
 from tests.end_to_end.exim import Exim
 from tests.end_to_end.postfix import Postfix, free_port

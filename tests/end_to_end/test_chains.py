@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtaframe.cli.postfix_files import additions
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import DROP, ScriptedMx
 from tests.end_to_end.chain import Mtaframe
 from tests.end_to_end.conftest import StartPostfix

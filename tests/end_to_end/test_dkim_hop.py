@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtaframe import Message
 from mtaframe.cli.postfix_files import additions
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx, running
 from tests.conftest import Program
 from tests.corpus import corpus

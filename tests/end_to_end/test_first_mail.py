@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from mtaframe import Message
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.conftest import Program
 from tests.end_to_end.chain import PROGRAM, Mtaframe

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.dialogue import MAIL, Dialogue
 from tests.end_to_end.chain import PROGRAM, Mtaframe

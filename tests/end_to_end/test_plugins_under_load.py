@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import Received, ScriptedMx
 from tests.dialogue import Dialogue
 from tests.end_to_end.chain import Mtaframe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.dialogue import Dialogue
 from tests.end_to_end.chain import Mtaframe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtaframe.cli.postfix_files import additions
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.end_to_end.chain import Mtaframe
 from tests.end_to_end.conftest import StartPostfix

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import HANG, ScriptedDns, ScriptedMx
 from tests.conftest import ROOT
 from tests.end_to_end.chain import Mtaframe

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtaframe.control import stream
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import ScriptedMx
 from tests.dialogue import MAIL, Dialogue
 from tests.end_to_end.chain import PROGRAM, Mtaframe

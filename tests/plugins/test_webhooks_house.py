@@ -14,7 +14,7 @@ from mtaframe import Address, Delivery, Plugin, Recipient, Reject, hookimpl
 from mtaframe.assembly import read
 from mtaframe.cli.rehearsal import rehearsed
 from mtaframe.clock import SystemClock
-from mtaframe.settings import Endpoint
+from mtaframe.notation import Endpoint
 from mtaframe.testing import RecordingMta, ScriptedMx, delivery, result, running
 from mtaframe_plugins.webhooks import Webhooks
 from mtaframe_plugins.webhooks.settings import WebhooksSettings
