@@ -30,6 +30,7 @@ def of_settings(settings: Settings) -> list[Finding]:
         *_grants(settings),
         *_open_doors(settings),
         *_memory(settings),
+        *_line_ends(settings),
         *_keys(settings),
         *_handoff(settings),
         *_keepers(settings),
@@ -210,6 +211,26 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 
 def _megabytes(octets: int) -> str:
     return f'"{-(-octets // 1_000_000)} MB"'
+
+
+def _line_ends(settings: Settings) -> Iterator[Finding]:
+    """Whoever mends what strangers send lends his good name to what a laxer server would have read otherwise."""
+    for i, listener in enumerate(settings.listener):
+        place = ("listener", i, "bare_newline")
+        if listener.bare_newline != "normalize":
+            continue
+        if listener.relay_domains:
+            yield Finding(
+                place, 'strangers may send here (relay_domains), and their bare line ends are only "reject"ed'
+            )
+        elif not (listener.trusted or _has_auth(listener) or any(Endpoint(a).path for a in listener.addresses)):
+            yield Finding(
+                place, "nobody is trusted here and AUTH is off: there is nobody whose line ends may be mended"
+            )
+
+
+def _has_auth(listener: ListenerSettings) -> bool:
+    return listener.auth and (listener.auth_without_tls or listener.tls != "off")
 
 
 def _keepers(settings: Settings) -> Iterator[Finding]:

@@ -52,6 +52,16 @@ class ListenerSettings(Model):
     )
     max_size: Size = Field(default=25_000_000, gt=0, description="The largest message.")
     max_recipients: int = Field(default=1000, ge=1, description="Recipients per transaction.")
+    long_lines: Literal["reencode", "reject"] = Field(
+        default="reencode",
+        description="What becomes of a message with a line above 998 octets. reencode: its parts are encoded anew, its "
+        "fields folded, unless it is signed. reject: 554.",
+    )
+    bare_newline: Literal["reject", "normalize"] = Field(
+        default="reject",
+        description="What becomes of a message with a bare CR or LF. reject: 550. normalize: each becomes CR LF, for "
+        "trusted and authenticated clients; not where relay_domains are.",
+    )
     max_connections: int = Field(default=1000, ge=1, description="Connections at once; more get 421.")
     max_transactions: int = Field(
         default=1000,

@@ -13,6 +13,7 @@ from mtaframe.envelope import Envelope, Recipient
 from mtaframe.generation import Generation, Lease
 from mtaframe.lifecycle import DnsError
 from mtaframe.message import Message
+from mtaframe.mime import has_long_line
 from mtaframe.plugins import Stopped
 from mtaframe.reception.outcomes import Outcomes
 from mtaframe.reception.passage import LOOP, is_loop, processed, traced
@@ -39,6 +40,7 @@ ONE_FOR_STRANGERS = Reply(452, "4.5.3", "one recipient at a time")
 RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
 NO_STREAM = Stopped(Reject("the account has no stream of that name", "5.6.0", 554), "reception")
 HEADER_TOO_BIG = Reply(552, "5.3.4", "the header section is too big")
+LINE_TOO_LONG = Reply(554, "5.6.0", "a line of the message is longer than 998 octets")
 REPORT_LATER = Reply(451, "4.4.0", "some recipients failed and the report of it could not be delivered yet")
 NO_MEMORY = Reply(452, "4.3.1", "too much mail at once for this server's memory; try again later")
 NO_ROOM = Reply(451, "4.3.2", "too many transactions at once; try again later")
@@ -128,7 +130,7 @@ class Transaction:
         """
         message = Message.parse(octets)
         del octets  # a message is in RAM once
-        refused = HEADER_TOO_BIG if message.is_excessive else self.refusal
+        refused = self._refusal_of(message)
         if refused is not None:
             self._leave()
             for _ in range(self.accepted * self._is_per_recipient + (not self._is_lmtp)):
@@ -200,6 +202,13 @@ class Transaction:
         log.info("recipient refused id=%s account=%s by=%s code=%d", self.id, account, by, reply.code)
 
     # The message
+
+    def _refusal_of(self, message: Message) -> Reply | None:
+        if message.is_excessive:
+            return HEADER_TOO_BIG
+        if self._listener.long_lines == "reject" and (has_long_line(message.header) or has_long_line(message.body)):
+            return LINE_TOO_LONG
+        return self.refusal
 
     async def _deliver(self, message: Message, deadline: float) -> Outcomes:
         """Begin to deliver to everyone who is not done already."""

@@ -19,6 +19,7 @@ from mtaframe.smtp_server.commands import LINE_TOO_LONG, TOO_BIG, parse_bdat, pa
 from mtaframe.smtp_server.forwarding import origin
 from mtaframe.smtp_server.framing import CRLF
 from mtaframe.smtp_server.introduction import Introduction
+from mtaframe.smtp_server.line_ends import normalized
 from mtaframe.smtp_server.wire import Ended
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Conversation(Introduction):
         if octets and not octets.endswith(CRLF):
             octets += CRLF  # whoever gets it by DATA gets that, too
         self._chunks = None
-        taking_in = self._take_in(transaction, octets)
+        taking_in = self._take_in(transaction, octets, is_stuffed=False)
         del octets
         return await taking_in
 
@@ -240,18 +241,20 @@ class Conversation(Introduction):
         super()._forget()
         self._chunks = None
 
-    async def _take_in(self, transaction: Transaction, octets: bytearray | None) -> None:
+    async def _take_in(self, transaction: Transaction, octets: bytearray | None, *, is_stuffed: bool = True) -> None:
         """The message is here, or was too big."""
         if self._is_held:
             self._read_on()
         self._forget()
         expected = transaction.accepted if self._is_lmtp else 1
+        message: bytearray | Reply = TOO_BIG if octets is None else octets
         if not self._has_room or (octets is not None and not transaction.has_room_for(len(octets))):
-            self._say_to_all(NO_MEMORY, expected)
-        elif octets is None:
-            self._say_to_all(TOO_BIG, expected)
-        elif b"\0" in octets or has_bare_line_end(octets):
-            self._say_to_all(replies.BAD_CHARACTERS, expected)
+            message = NO_MEMORY
+        elif octets is not None and (b"\0" in octets or has_bare_line_end(octets)):
+            message = self._mended(transaction, octets, is_stuffed)
+        del octets  # a message is in RAM once
+        if isinstance(message, Reply):
+            self._say_to_all(message, expected)
         else:
             if self._begun.prdr:
                 self.say_text("353 each recipient has a reply, then all")
@@ -260,8 +263,8 @@ class Conversation(Introduction):
             if self._has_ended:
                 raise Ended
             self._due = expected
-            completing = transaction.complete(octets, self._answer)
-            del octets  # a message is in RAM once
+            completing = transaction.complete(message, self._answer)
+            del message
             await self._complete(transaction, completing)
 
     def _answer(self, reply: Reply) -> None:
@@ -271,6 +274,16 @@ class Conversation(Introduction):
             self._due -= 1
             if self._due:
                 self.flush()
+
+    def _mended(self, transaction: Transaction, octets: bytearray, is_stuffed: bool) -> bytearray | Reply:
+        """A message with a NUL, a bare CR or a bare LF, as far as this client may send it."""
+        is_known = self._client.trusted or self._client.account is not None
+        if self._terms.bare_newline != "normalize" or not is_known or b"\0" in octets:
+            return replies.BAD_CHARACTERS
+        octets = normalized(octets, is_stuffed=is_stuffed)
+        if len(octets) > self._terms.max_size:
+            return TOO_BIG
+        return octets if transaction.has_room_for(len(octets)) else NO_MEMORY
 
     async def _complete(self, transaction: Transaction, completing: Awaitable[None]) -> None:
         """Replies that reception fails to give are "try again"."""

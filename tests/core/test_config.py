@@ -246,6 +246,25 @@ def test_listeners_must_fit_together(tmp_path):
     ]
 
 
+def test_nobody_mends_the_line_ends_of_strangers():
+    """What one server mends, the next one believes."""
+    door = '[[listener]]\nname = "{}"\nkind = "mta"\naddresses = ["{}"]\nbare_newline = "normalize"\n'
+    with_auth = door.format("d", "127.0.0.1:4") + 'tls = "starttls"\ncertificate = "/none"\nkey = "/none"\n'
+    text = (
+        door.format("a", "127.0.0.1:1")
+        + (door.format("b", "127.0.0.1:2") + 'trusted = ["::1"]\nrelay_domains = ["example.com"]\n')
+        + (door.format("c", "127.0.0.1:3") + 'trusted = ["::1"]\n')
+        + with_auth
+        + door.format("e", "/run/e.sock")
+    )
+    assert [line for line in faults(mtaframe=text) if "bare_newline" in line] == [
+        "conf/mtaframe.toml:5: listener.0.bare_newline: nobody is trusted here and AUTH is off: there is nobody whose "
+        "line ends may be mended",
+        "conf/mtaframe.toml:10: listener.1.bare_newline: strangers may send here (relay_domains), and their bare line "
+        'ends are only "reject"ed',
+    ]
+
+
 def test_what_weakens_a_promise_is_a_warning():
     text = """\
 plugins = ["none"]
