@@ -18,6 +18,7 @@ from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.dispatch import Dispatch
 from mtaframe.generation import Generation
+from mtaframe.guard import Guard
 from mtaframe.hook_call import Loaded
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, CommandError
@@ -69,6 +70,7 @@ class Mta:
         self.state = state or MemoryState(self.clock)
         self.turn = turn or Turn()
         self.reception = Reception(self._current, self.dispatch, self.ledger, self.clock, self.turn.share)
+        self.guard = Guard(self.clock, self.turn)
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
         self.configuration: Configuration | None = None
@@ -129,6 +131,7 @@ class Mta:
             found.generation.plugins.adopt(old.plugins)
         found.outbound.generations += 1
         self.generation, self.configuration, self._outbound = found.generation, found.configuration, found.outbound
+        self.guard.settings = found.configuration.settings.clients
         self.dispatch.show_recipients(found.configuration.settings.logs.recipient)
         await self._listen(found.configuration.settings.listener, found.sockets)
         if old is not None and before is not None:
@@ -174,7 +177,7 @@ class Mta:
                 keep[settings.name] = server
                 continue
             try:
-                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname, self.turn)
+                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname, self.turn, self.guard)
                 await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
             except OSError as error:  # a certificate that has gone since it was checked
                 log.error("listener not opened listener=%s reason=%s", settings.name, error.strerror)

@@ -9,6 +9,8 @@ import os
 import struct
 from collections.abc import Sequence
 
+from mtaframe.sketch import COUNTS_SIZE, KEY_SIZE, TIMES_SIZE
+
 WORKERS = 512
 """Worker numbers, from 0: twice as many as there may be workers, for those that begin while others end."""
 
@@ -18,7 +20,9 @@ _TOTAL_AT = WORKERS * _COUNT.size
 _MARKS_AT = _TOTAL_AT + _TOTAL.size
 _MARKS = 1 << 20
 _FULL = 255
-_SIZE = _MARKS_AT + _MARKS
+_CLIENTS_AT = _MARKS_AT + _MARKS
+_COUNTS_AT = _CLIENTS_AT + KEY_SIZE + 3 * TIMES_SIZE
+_SIZE = _COUNTS_AT + WORKERS * COUNTS_SIZE  # memory is used where something was written
 
 
 class Page:
@@ -30,8 +34,14 @@ class Page:
             os.ftruncate(self.fd, _SIZE)
         self._memory = mmap.mmap(self.fd, _SIZE)
         if fd is None:
+            self._memory[_CLIENTS_AT : _CLIENTS_AT + KEY_SIZE] = os.urandom(KEY_SIZE)
             for worker in range(WORKERS):
                 self.set_connections(worker, -1)
+
+    @property
+    def clients(self) -> memoryview:
+        """A key, then what the guard notes by client: see ``guard``."""
+        return memoryview(self._memory)[_CLIENTS_AT:]
 
     # what the ledger may know
 
@@ -57,6 +67,12 @@ class Page:
     def set_connections(self, worker: int, count: int) -> None:
         """-1 for a worker that takes none."""
         _COUNT.pack_into(self._memory, worker * _COUNT.size, count)
+
+    def left(self, worker: int) -> None:
+        """It is gone, and its clients are."""
+        self.set_connections(worker, -1)
+        at = _COUNTS_AT + worker * COUNTS_SIZE
+        self._memory[at : at + COUNTS_SIZE] = bytes(COUNTS_SIZE)
 
     def connections(self, workers: int) -> tuple[int, ...]:
         """Those of the first so many workers."""

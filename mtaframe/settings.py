@@ -110,6 +110,31 @@ class ListenerSettings(Model):
         return self
 
 
+class ClientSettings(Model):
+    """What clients may take that are neither trusted nor in ``proxy_from`` or ``forward_from``, on all listeners."""
+
+    max_per_address: int = Field(default=50, ge=1, description="Connections at once from one address; more get 421.")
+    max_per_network: int = Field(default=200, ge=1, description="Connections at once from one network; more get 421.")
+    ipv4_network: int = Field(default=24, ge=8, le=32, description="Leading bits that make an IPv4 network.")
+    ipv6_network: int = Field(
+        default=64,
+        ge=16,
+        le=128,
+        description="Leading bits that make an IPv6 network; passwords are guessed by networks, too.",
+    )
+    max_empty: int = Field(
+        default=60,
+        ge=1,
+        description="Connections a minute from one address that bring neither a login nor a message; more get 421.",
+    )
+    auth_failures: int = Field(
+        default=10, ge=1, description="Failed logins from one address within the time of auth_ban, before it begins."
+    )
+    auth_ban: Duration = Field(
+        default=900.0, gt=0, description="How long an address with too many failed logins may not log in."
+    )
+
+
 class RouteSettings(Model):
     """Where mail goes when no plugin says otherwise."""
 
@@ -245,6 +270,9 @@ class Settings(Model):
     )
     route: RouteSettings = Field(default=RouteSettings(), description="Where mail goes when no plugin says otherwise.")
     delivery: DeliverySettings = Field(default=DeliverySettings(), description="How mail goes out.")
+    clients: ClientSettings = Field(
+        default=ClientSettings(), description="What clients may take that nobody trusts yet."
+    )
     dns: DnsSettings = Field(default=DnsSettings(), description="Which name servers are asked.")
     logs: LogSettings = Field(default=LogSettings(), description="What a log line shows.")
     state: StateSettings = Field(default=StateSettings(), description="What outlives a message.")

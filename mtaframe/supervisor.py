@@ -272,7 +272,7 @@ class Supervisor:
         """Until its end; then what it left is put in order, and another one takes its place."""
         status = await worker.ended()
         self._taken.discard(worker.number)
-        self._page.set_connections(worker.number, -1)
+        self._page.left(worker.number)
         await self._shared.left(worker)
         if worker in self._workers:
             self._workers.remove(worker)

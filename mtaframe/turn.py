@@ -18,9 +18,9 @@ class Turn:
 
     def __init__(self, page: Page | None = None, worker: int = 0, workers: int = 1, slots: int = 1) -> None:
         self.page = page
-        self._worker = worker
+        self.worker = worker
         self._workers = workers
-        self._slots = slots
+        self.slots = slots
         self._is_open = page is None
         self.connections = 0
 
@@ -48,10 +48,10 @@ class Turn:
     def _count(self, change: int) -> None:
         self.connections += change
         if self.page is not None:
-            self.page.set_connections(self._worker, self.connections if self._is_open else -1)
+            self.page.set_connections(self.worker, self.connections if self._is_open else -1)
 
     def must_wait(self) -> bool:
         """Whether another worker has less to do."""
         if self.page is None:
             return False
-        return any(0 <= count < self.connections for count in self.page.connections(self._slots))
+        return any(0 <= count < self.connections for count in self.page.connections(self.slots))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mtaframe.envelope import Mail
+from mtaframe.guard import Visit
 from mtaframe.message import has_bare_line_end
 from mtaframe.reception import NO_MEMORY, Transaction
 from mtaframe.reply import Reply
@@ -37,8 +38,14 @@ Do = Callable[["Conversation", str], Awaitable[None]]
 class Conversation(Introduction):
     """A session from the banner to its end."""
 
-    def __init__(self, server: "SmtpServer", loop: asyncio.AbstractEventLoop, proxied: str | None = None) -> None:
-        super().__init__(server, loop, proxied)
+    def __init__(
+        self,
+        server: "SmtpServer",
+        loop: asyncio.AbstractEventLoop,
+        proxied: str | None = None,
+        visit: Visit | None = None,
+    ) -> None:
+        super().__init__(server, loop, proxied, visit)
         self._table = _LMTP_COMMANDS if self._is_lmtp else _SMTP_COMMANDS
         self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
         self._begun = Mail(None)  # the MAIL that it began with
@@ -139,7 +146,7 @@ class Conversation(Introduction):
         session = replace(self._client, origin=origin(self._forwarded)) if self._forwarded else self._client
         answer = await self._server.reception.begin(session, settings, mail)
         if isinstance(answer, Reply):
-            self.say(answer)
+            self._idle(answer)
             return
         self._has_begun = True
         self._transaction, self._terms, self._begun, self._domain = answer, settings, mail, None
@@ -154,13 +161,14 @@ class Conversation(Introduction):
         if isinstance(recipient, Reply):
             self._complain(recipient)
         elif self._transaction.accepted >= self._terms.max_recipients:
-            self.say(replies.TOO_MANY_RECIPIENTS)
+            await self._refuse_recipient(replies.TOO_MANY_RECIPIENTS)
         elif self._is_second_domain(recipient.address.domain):
-            self.say(replies.ONE_DOMAIN)
+            await self._refuse_recipient(replies.ONE_DOMAIN)
         else:
             answer = await self._transaction.add(recipient)
-            if answer.is_positive:
-                self._domain = recipient.address.domain
+            if not answer.is_positive:
+                return await self._refuse_recipient(answer)
+            self._domain = recipient.address.domain
             self.say(answer)
 
     def _is_second_domain(self, domain: str) -> bool:
@@ -210,7 +218,10 @@ class Conversation(Introduction):
             self.framing.take_nothing()
             is_per_recipient = self._is_lmtp and chunk.is_last and transaction is not None and transaction.accepted
             self._forget()
-            return self._say_to_all(refusal, transaction.accepted if is_per_recipient and transaction else 1)
+            self._say_to_all(refusal, transaction.accepted if is_per_recipient and transaction else 1)
+            return self._count_idle()
+        if self._chunks is None:
+            self._chunks_since = self.loop.time()
         self._expected, self._has_room = chunk.size, True
         self.framing.expect_chunk(chunk.size)
         await self._bulk()
@@ -220,7 +231,8 @@ class Conversation(Introduction):
             octets = self._chunks
         if not chunk.is_last or transaction is None:
             self._chunks = octets
-            return self.say(Reply(250, "2.0.0", f"{chunk.size} octets taken"))
+            self.say(Reply(250, "2.0.0", f"{chunk.size} octets taken"))
+            return self._took_chunk(chunk.size, len(octets))
         if octets and not octets.endswith(CRLF):
             octets += CRLF  # whoever gets it by DATA gets that, too
         self._chunks = None
@@ -302,7 +314,8 @@ class Conversation(Introduction):
         if framing.input[:6].upper() != b"QUIT\r\n":
             self.flush()  # else along with 221: the client may close as soon as it has read its reply
         framing.early = len(framing.input)
-        self._doubt_at = self.loop.time() + _PROOF_TIME
+        self._idle_commands, self._brought_at = 0, self.loop.time()
+        self._doubt_at = self._brought_at + _PROOF_TIME
         if self._doubting is None:
             self._doubting = self.loop.call_at(self._doubt_at, self._doubt)
 
@@ -336,24 +349,8 @@ class Conversation(Introduction):
             except Exception as error:
                 self._tell(error)
 
-    async def _rset(self, argument: str) -> None:
-        if argument:
-            self._complain(replies.NO_ARGUMENT)
-            return
-        self._forget()
-        self.say(replies.OK)
-
-    async def _noop(self, argument: str) -> None:
-        self.say(replies.OK)
-
-    async def _vrfy(self, argument: str) -> None:
-        self.say(Reply(252, "2.5.0", "send mail to find out"))
-
-    async def _expn(self, argument: str) -> None:
-        self._complain(Reply(502, "5.5.1", "no lists are kept here"))
-
     async def _help(self, argument: str) -> None:
-        self.say(Reply(214, "2.0.0", " ".join(verb for verb in self._table if verb not in _FROM_SERVERS)))
+        self._idle(Reply(214, "2.0.0", " ".join(verb for verb in self._table if verb not in _FROM_SERVERS)))
 
     async def _quit(self, argument: str) -> None:
         if argument:

@@ -13,8 +13,8 @@ log = logging.getLogger("mtaframe.smtp_server")
 _WITHOUT_MEANS = 1.0
 """Seconds of rest when the process has no file descriptor left."""
 
-Receive = Callable[[socket.socket], Awaitable[asyncio.BaseProtocol | None]]
-"""Makes what speaks with a client; None if nobody will."""
+Receive = Callable[[socket.socket], Awaitable[tuple[asyncio.BaseProtocol, Callable[[], None]] | None]]
+"""Makes what speaks with a client; None if nobody will. The second is called if the connection comes to nothing."""
 
 
 class Entrance:
@@ -74,9 +74,10 @@ class Entrance:
         task.add_done_callback(self._entering.discard)
 
     async def _enter(self, client: socket.socket) -> None:
-        has_entered = False
+        has_entered, in_vain = False, _nothing
         try:
-            if protocol := await self._receive(client):
+            if received := await self._receive(client):
+                protocol, in_vain = received
                 await self._loop.connect_accepted_socket(partial(_same, protocol), client)
                 has_entered = True
         except OSError:
@@ -84,6 +85,11 @@ class Entrance:
         finally:
             if not has_entered:
                 client.close()
+                in_vain()
+
+
+def _nothing() -> None:
+    return
 
 
 def _same(protocol: asyncio.BaseProtocol) -> asyncio.BaseProtocol:

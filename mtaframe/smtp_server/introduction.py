@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mtaframe.envelope import Session
+from mtaframe.guard import BANNED, Visit
 from mtaframe.reception import Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings
@@ -13,22 +14,28 @@ from mtaframe.smtp_server import forwarding, replies
 from mtaframe.smtp_server.authentication import NOT_AUTHENTICATED, credentials
 from mtaframe.smtp_server.commands import LONGEST_LINE, is_ehlo_name
 from mtaframe.smtp_server.offer import Offer
-from mtaframe.smtp_server.wire import Wire, log
+from mtaframe.smtp_server.tolerance import Tolerance
+from mtaframe.smtp_server.wire import log
 
 if TYPE_CHECKING:
     from mtaframe.smtp_server.server import SmtpServer
 
-_MOST_ERRORS = 20
 _MOST_AUTH_FAILURES = 3
 
 
-class Introduction(Wire):
+class Introduction(Tolerance):
     """What of a session comes before its transactions. ``proxied``: the client's address, as a proxy told it."""
 
     longest_line = LONGEST_LINE
 
-    def __init__(self, server: "SmtpServer", loop: asyncio.AbstractEventLoop, proxied: str | None = None) -> None:
-        super().__init__(loop)
+    def __init__(
+        self,
+        server: "SmtpServer",
+        loop: asyncio.AbstractEventLoop,
+        proxied: str | None = None,
+        visit: Visit | None = None,
+    ) -> None:
+        super().__init__(loop, visit or Visit())
         self._server = server
         self._proxied = proxied
         self._is_lmtp = server.settings.kind == "lmtp"
@@ -39,11 +46,21 @@ class Introduction(Wire):
         self._is_extended = False
         self._offered: tuple[ListenerSettings, Session, Offer] | None = None
         self._transaction: Transaction | None = None
-        self._errors = 0
         self._auth_failures = 0
-        self._is_over = False
+
+    @property
+    def _is_stranger(self) -> bool:
+        return not (self._client.trusted or self._client.account is not None or self._is_believed)
+
+    @property
+    def is_fruitful(self) -> bool:
+        """Whether the client has logged in, or sent a message."""
+        return self._brought_at > self._came_at or self._client.account is not None
 
     async def _greet(self) -> bool:
+        if self.visit.refusal is not None:
+            self.say(self.visit.refusal)
+            return False
         if self._server.is_full:
             self.say(replies.FULL)
             return False
@@ -75,12 +92,14 @@ class Introduction(Wire):
         self._is_extended = True
         self._identify(ehlo=name)
         self.say_text(self._offer.ehlo(self._server.hostname))
+        self._count_idle()
 
     async def _helo(self, name: str) -> None:
         if self._is_called(name):
             self._is_extended = False
             self._identify(ehlo=name)
             self.say_text(f"250 {self._server.hostname}")
+            self._count_idle()
 
     @property
     def _offer(self) -> Offer:
@@ -158,14 +177,35 @@ class Introduction(Wire):
             if isinstance(said, Reply) and said is not NOT_AUTHENTICATED:
                 self._complain(said)
                 return
+            guesser = "" if self._client.trusted else self._client.client
+            if guesser and not await self._may_guess(guesser):
+                self._end(BANNED)
+                return
             refusal = await self._authenticated(said)
             if refusal is None:
                 self.say(Reply(235, "2.7.0", "authenticated"))
                 return
             self.say(refusal)
-            self._auth_failures += refusal.is_permanent
-            if self._auth_failures >= _MOST_AUTH_FAILURES:
-                self._end(replies.TOO_MANY_FAILURES)
+            if refusal.is_permanent:
+                self._failed_to_log_in(guesser)
+
+    async def _may_guess(self, client: str) -> bool:
+        """Whether a password from there is looked at, once its delay is over: the same for right and wrong ones."""
+        guard = self._server.guard
+        if not guard.is_banned(client) and (delay := guard.delay(client)):
+            await self._rest(delay)
+        return not guard.is_banned(client)
+
+    def _failed_to_log_in(self, client: str) -> None:
+        guard = self._server.guard
+        if client and guard.failed(client):
+            seconds = guard.settings.auth_ban
+            log.warning(
+                "logins banned session=%s listener=%s seconds=%d", self._client.id, self._client.listener, seconds
+            )
+        self._auth_failures += 1
+        if self._auth_failures >= _MOST_AUTH_FAILURES:
+            self._end(replies.TOO_MANY_FAILURES)
 
     async def _ask(self, text: str) -> bytes | None:
         self.say_text(f"334 {text}")
@@ -230,23 +270,30 @@ class Introduction(Wire):
         log.warning("proxy not believed listener=%s reason=not in proxy_from", self._client.listener)
         self._end(replies.NOT_PROXIED)
 
+    # commands that bring no message nearer
+
+    async def _rset(self, argument: str) -> None:
+        if argument:
+            self._complain(replies.NO_ARGUMENT)
+            return
+        self._forget()
+        self._idle(replies.OK)
+
+    async def _noop(self, argument: str) -> None:
+        self._idle(replies.OK)
+
+    async def _vrfy(self, argument: str) -> None:
+        self._idle(Reply(252, "2.5.0", "send mail to find out"))
+
+    async def _expn(self, argument: str) -> None:
+        self._complain(Reply(502, "5.5.1", "no lists are kept here"))
+
     # in general
 
     def _forget(self) -> None:
         """No transaction is under way any more, and what XFORWARD told held for no other."""
         self._transaction = None
         self._forwarded = {}
-
-    def _complain(self, reply: Reply) -> None:
-        """The client did what it should not have done."""
-        self.say(reply)
-        self._errors += 1
-        if self._errors >= _MOST_ERRORS:
-            self._end(replies.TOO_MANY_ERRORS)
-
-    def _end(self, reply: Reply) -> None:
-        self.say(reply)
-        self._is_over = True
 
     def _tell(self, error: Exception) -> None:
         log.error("internal_error session=%s listener=%s", self._client.id, self._client.listener, exc_info=error)

@@ -4,12 +4,12 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from asyncio.sslproto import SSLProtocol
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from weakref import WeakSet
 
 from mtaframe.envelope import Session
+from mtaframe.guard import Guard, Visit
 from mtaframe.lifecycle import Clock
 from mtaframe.notation import Network
 from mtaframe.reception import Reception
@@ -17,6 +17,7 @@ from mtaframe.settings import ListenerSettings
 from mtaframe.smtp_server.certificates import Certificates
 from mtaframe.smtp_server.conversation import Conversation
 from mtaframe.smtp_server.entrance import Entrance
+from mtaframe.smtp_server.handshake import Handshake
 from mtaframe.smtp_server.proxy import ProxyError, introduced
 from mtaframe.sockets import address_of, closed, opened
 from mtaframe.turn import Turn
@@ -37,6 +38,7 @@ class SmtpServer:
         clock: Clock,
         hostname: str,
         turn: Turn | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.settings = listener
         self.reception = reception
@@ -44,12 +46,13 @@ class SmtpServer:
         self.is_draining = False
         self._clock = clock
         self._turn = turn or Turn()
+        self.guard = guard or Guard(clock, turn)
         self.certificates = self._certificates_of(listener)
         self._entrances: list[Entrance] = []
         self._addresses: list[str] = []
         self._opened: dict[str, socket.socket] = {}
         self._connections: set[Conversation] = set()
-        self._handshakes: WeakSet[SSLProtocol] = WeakSet()
+        self._handshakes: WeakSet[Handshake] = WeakSet()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -138,6 +141,7 @@ class SmtpServer:
             if connection in self._connections:
                 self._connections.discard(connection)
                 self._turn.went()
+                connection.visit.leave(is_fruitful=connection.is_fruitful)
             if not self._connections:
                 self._nobody.set()
 
@@ -185,23 +189,36 @@ class SmtpServer:
         self._opened.clear()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
-        async def receive(client: socket.socket) -> asyncio.BaseProtocol | None:
+        async def receive(client: socket.socket) -> tuple[asyncio.BaseProtocol, Callable[[], None]] | None:
             try:
                 proxied = await self._proxied(client)
             except ProxyError as error:
                 log.warning("proxy not believed listener=%s reason=%s", self.settings.name, error)
                 return None
-            conversation = Conversation(self, loop, proxied)
+            visit = self._visit(client, proxied)
             if self.settings.tls != "implicit" or self.certificates is None:
-                return conversation
+                return Conversation(self, loop, proxied, visit), visit.leave
+            if visit.refusal is not None:
+                visit.leave()  # a handshake for the sake of a refusal would be what a flood of clients is after
+                return None
             # the context of this very moment, which create_server(ssl=…) could not give
-            context = self.certificates.context
-            handshake = SSLProtocol(loop, conversation, context, None, server_side=True)  # type: ignore[arg-type]
+            handshake = Handshake(loop, Conversation(self, loop, proxied, visit), self.certificates.context)
             self._handshakes.add(handshake)
-            return handshake
+            return handshake, visit.leave
 
         self._entrances.append(Entrance(listening, receive, self._turn))
         self._addresses.append(address_of(listening))
+
+    def _visit(self, client: socket.socket, proxied: str | None) -> Visit:
+        """What counts for the client's address; for those that are trusted, or speak for many, nothing does."""
+        if client.family == socket.AF_UNIX:
+            return Visit()
+        address = proxied or _ip(client.getpeername()[0])
+        settings = self.settings
+        for_many = settings.forward_from if proxied else (*settings.forward_from, *settings.proxy_from)
+        if self.trusts(address) or _is_in(address, for_many):
+            return Visit()
+        return self.guard.enter(address, must_log_in=settings.auth and not settings.relay_domains)
 
     async def _proxied(self, client: socket.socket) -> str | None:
         """The client whom a proxy passes on to us; None where none does. ProxyError."""

@@ -85,6 +85,10 @@ class Wire(SMTP):
         """The client has closed its end (in order), or the connection was lost."""
         raise NotImplementedError
 
+    def _overstays(self) -> bool:
+        """Whether the client is no more welcome, though it is not silent; asked from time to time."""
+        return False
+
     # what aiosmtpd and asyncio call
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -146,7 +150,7 @@ class Wire(SMTP):
         left = self._timeout_duration
         if self._waits_since is not None:
             left -= self.loop.time() - self._waits_since
-        if left > 0.001:
+        if left > 0.001 and not (self._waits_since is not None and self._overstays()):
             self._reset_timeout(left)
         else:
             self._reset_timeout()
@@ -173,6 +177,8 @@ class Wire(SMTP):
             finally:
                 self._waits_since = None
             is_there = is_there or framing.is_there()
+        elif is_there:
+            await asyncio.sleep(0)  # a flood of commands: it is the others' turn
         if not is_there:
             silence = self._silence()
             if self._is_held:

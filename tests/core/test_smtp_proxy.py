@@ -12,8 +12,9 @@ import uvloop
 
 from mtaframe.clock import SystemClock
 from mtaframe.envelope import Origin
+from mtaframe.guard import Guard
 from mtaframe.reply import Reply
-from mtaframe.settings import ListenerSettings
+from mtaframe.settings import ClientSettings, ListenerSettings
 from mtaframe.smtp_server import SmtpServer, proxy
 from mtaframe.testing import envelope, self_signed, session
 from mtaframe.trace import received
@@ -40,7 +41,9 @@ class Door:
         defaults = {"name": "test", "kind": "mta", "addresses": ["127.0.0.1:0"], "proxy_from": ["127.0.0.1"]}
         self.reception = ScriptedReception()
         listener = ListenerSettings.model_validate(defaults | settings)
-        self.server = SmtpServer(listener, self.reception, SystemClock(), "mx.example.org")  # type: ignore[arg-type]
+        clock = SystemClock()
+        guard = Guard(clock, settings=ClientSettings(max_per_address=1000, max_per_network=1000, max_empty=1000))
+        self.server = SmtpServer(listener, self.reception, clock, "mx.example.org", guard=guard)  # type: ignore[arg-type]
 
     async def __aenter__(self) -> "Door":
         await self.server.start()

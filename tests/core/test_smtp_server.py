@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtaframe.clock import SystemClock
+from mtaframe.guard import Guard
 from mtaframe.reply import Reply
-from mtaframe.settings import ListenerSettings
+from mtaframe.settings import ClientSettings, ListenerSettings
 from mtaframe.smtp_server import SmtpServer
 from mtaframe.smtp_server.commands import Command, parse_line, parse_mail, parse_rcpt
 from mtaframe.smtp_server.offer import Offer
@@ -94,11 +95,14 @@ class Door:
 
     def __init__(self) -> None:
         self.reception = ScriptedReception()
+        self.terms = ClientSettings()
         self.servers: list[SmtpServer] = []
         self.clients: list[Client] = []
 
     async def open(self, clock: Any = None, **settings: Any) -> SmtpServer:
-        server = SmtpServer(listener(**settings), self.reception, clock or SystemClock(), "mx.example.org")
+        clock = clock or SystemClock()
+        guard = Guard(clock, settings=self.terms)
+        server = SmtpServer(listener(**settings), self.reception, clock, "mx.example.org", guard=guard)
         await server.start()
         self.servers.append(server)
         return server
