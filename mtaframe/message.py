@@ -11,7 +11,15 @@ from typing import Any, TypeVar, cast
 
 from mtaframe.redaction import Redacted
 
-_HEADER_SECTION = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+")
+HEADER_SIZE = 1_000_000
+"""Octets that a header section may have."""
+HEADER_LINES = 10_000
+
+_LINES = rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)%b)%b"
+_HEADER_SECTION = re.compile(_LINES % (b"*+", b"*+"))
+_MOST = b"{0,%d}+" % (HEADER_LINES + 1)
+_BOUNDED_SECTION = re.compile(_LINES % (_MOST, _MOST))
+"""No further than it takes to see that it is excessive."""
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
 _MBOX_LINE = re.compile(rb">?From [^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
@@ -19,9 +27,6 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _NO_LINE_END = bytes(set(range(256)) - set(b"\r\n"))
 
 T = TypeVar("T")
-HEADER_SIZE = 1_000_000
-"""Octets that a header section may have."""
-HEADER_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -48,14 +53,15 @@ class Message(Redacted):
     _derived: dict[Callable[..., Any], Any] | None = field(default=None, init=False, compare=False)
 
     @classmethod
-    def parse(cls, raw: bytes | bytearray) -> "Message":
+    def parse(cls, raw: bytes | bytearray, *, is_bounded: bool = False) -> "Message":
         """A message from its octets. The header section ends at the first line that is no field.
 
         Two repairs are made, for next hops would make them later and break signatures: a missing empty line
-        is put in, and an mbox line ("From …") before the first field is dropped.
+        is put in, and an mbox line ("From …") before the first field is dropped. ``is_bounded``: a section that is
+        excessive may be cut off where that is sure, for nobody will take the message.
         """
         start = mbox.end() if (mbox := _MBOX_LINE.match(raw)) else 0
-        section = _HEADER_SECTION.match(raw, start)
+        section = (_BOUNDED_SECTION if is_bounded else _HEADER_SECTION).match(raw, start)
         end = section.end() if section else start
         view = memoryview(raw)
         return cls(bytes(view[start:end]), bytes(view[end + 2 * raw.startswith(b"\r\n", end) :]))

@@ -128,7 +128,7 @@ class Transaction:
 
         Cancelling means that the client is gone: what can be called off is; the rest goes on into the ledger.
         """
-        message = Message.parse(octets)
+        message = Message.parse(octets, is_bounded=True)
         del octets  # a message is in RAM once
         refused = self._refusal_of(message)
         if refused is not None:
