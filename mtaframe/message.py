@@ -21,7 +21,7 @@ _MOST = b"{0,%d}+" % (HEADER_LINES + 1)
 _BOUNDED_SECTION = re.compile(_LINES % (_MOST, _MOST))
 """No further than it takes to see that it is excessive."""
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
-_MBOX_LINE = re.compile(rb">?From [^\r\n]*+\r\n")
+_MBOX_LINE = re.compile(rb">?From (?![ \t]*+:)[^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _NO_LINE_END = bytes(set(range(256)) - set(b"\r\n"))

@@ -39,6 +39,11 @@ def test_an_mbox_line_on_top_is_dropped(line):
     assert parse(line, "To: b", "", "x").header == b"To: b\r\n"
 
 
+@pytest.mark.parametrize("line", ["From : a@example.com", "From \t: a@example.com"])
+def test_a_from_field_with_a_blank_before_its_colon_is_no_mbox_line(line):
+    assert parse(line, "To: b", "", "x").first("From") == "a@example.com"
+
+
 def test_a_body_alone_is_no_header():
     assert parse("", "body") == Message(b"", b"body")
 
