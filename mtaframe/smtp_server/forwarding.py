@@ -46,6 +46,9 @@ def _checked(name: str, value: str) -> str:
 
 
 def _address(value: str) -> str:
+    """Without a scope: it is for one machine alone, and could hold what can't stand in a comment."""
+    if "%" in value:
+        raise ValueError("no address")
     address = ipaddress.ip_address(value[5:] if value[:5].upper() == "IPV6:" else value)
     return str(getattr(address, "ipv4_mapped", None) or address)
 

@@ -15,7 +15,8 @@ _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _SHORTEST = len(b"PROXY UNKNOWN\r\n")
 _LONGEST_LINE = 107
 _LONGEST_BLOCK = 4096
-_LINE = re.compile(r"PROXY (?:UNKNOWN(?: .*)?|TCP([46]) (\S+) (\S+) ([0-9]{1,5}) ([0-9]{1,5}))\r\n")
+# An IPv6 address with a scope ("%…") is for one machine alone, and the scope could hold any character.
+_LINE = re.compile(r"PROXY (?:UNKNOWN(?: .*)?|TCP([46]) ([^\s%]+) ([^\s%]+) ([0-9]{1,5}) ([0-9]{1,5}))\r\n")
 _ADDRESSES = {0x11: 4, 0x21: 16}
 """Octets of one address, by family and protocol: TCP over IPv4 and IPv6."""
 _UNTOLD = (0x00, 0x31)

@@ -149,6 +149,7 @@ def test_it_stands_before_implicit_tls_under_both_loops(tmp_path: Path) -> None:
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 1234 65536\r\n", "malformed header"),
         (b"PROXY TCP4 2001:db8::1 2001:db8::2 1234 25\r\n", "malformed header"),
         (b"PROXY TCP4 192.0.2.1 198.51.100.256 1234 25\r\n", "malformed header"),
+        (b"PROXY TCP6 fe80::1%\x1b[31m 2001:db8::2 1234 25\r\n", "malformed header"),
         (b"PROXY TCP5 192.0.2.1 198.51.100.1 1234 25\r\n", "malformed header"),
         (b"PROXY TCP4 192.0.2.1  198.51.100.1 1234 25\r\n", "malformed header"),
         (b"PROXY TCP4 192.0.2.1 198.51.100.1 1234 25\n" + b"x" * 100, "header too long"),
