@@ -28,8 +28,13 @@ def parameters(value: str) -> dict[str, str]:
 
 def with_parameter(value: str, name: str, text: str) -> str:
     """The value with one parameter changed or added; ``text`` must be a token."""
-    value = _PARAMETER.sub(lambda found: "" if found[1].lower() == name else found[0], value)
+    value = _PARAMETER.sub(lambda found: "" if found[1].lower() == name else _closed(found), value)
     return f"{value.rstrip('; ')}; {name}={text}"
+
+
+def _closed(found: re.Match[str]) -> str:
+    """A parameter whose quote ends: what stands behind it would become its value."""
+    return f'{found[0]}"' if found[3] is not None and found.end() == found.end(3) else found[0]
 
 
 def _joined(numbered: Mapping[int, tuple[str, bool]]) -> str:
