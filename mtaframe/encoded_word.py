@@ -16,6 +16,9 @@ _PRINTABLE = re.compile(r"[\t -~]*+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+")
 _Q_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!*+-/")
 
+_Word = tuple[str, bytes, str, str]
+"""Charset, octets, the blanks between it and the word before it, and how it stands there."""
+
 LINE_WIDTH = 78
 """What a line should not exceed (RFC 5322 §2.1.1)."""
 _TOO_LONG = 900
@@ -27,7 +30,7 @@ def decoded_value(value: str) -> str:
     if "=?" not in value:
         return value
     pieces: list[str] = []
-    words: list[tuple[str, bytes, str]] = []
+    words: list[_Word] = []
     position = 0
     for found in _ENCODED_WORD.finditer(value):
         between = value[position : found.start()]
@@ -37,8 +40,8 @@ def decoded_value(value: str) -> str:
             continue
         if between.strip(" \t") or not words:
             pieces += (_text(words), between)
-            words = []
-        words.append((name, octets, found[0]))
+            between, words = "", []
+        words.append((name, octets, between, found[0]))
         position = found.end()
     pieces += (_text(words), value[position:])
     return "".join(pieces)
@@ -101,18 +104,22 @@ def _octets(encoding: str, payload: str) -> bytes | None:
         return None
 
 
-def _text(words: list[tuple[str, bytes, str]]) -> str:
+def _text(words: list[_Word]) -> str:
     """Adjacent words as one text. Those of one charset are joined first: many senders cut inside a character."""
     pieces: list[str] = []
     start = 0
+    is_broken = False
     for end in range(1, len(words) + 1):
         if end < len(words) and words[end][0] == words[start][0]:
             continue
         run = words[start:end]
         try:
-            pieces.append(b"".join(octets for _, octets, _ in run).decode(run[0][0]))
+            text = b"".join(octets for _, octets, _, _ in run).decode(run[0][0])
+            pieces += (run[0][2] if is_broken else "", text)
+            is_broken = False
         except (ValueError, LookupError):
-            pieces.append(" ".join(raw for _, _, raw in run))
+            pieces += (f"{between}{raw}" for _, _, between, raw in run)
+            is_broken = True
         start = end
     return "".join(pieces)
 
