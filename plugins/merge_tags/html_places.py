@@ -50,9 +50,9 @@ def html_places(text: str) -> Callable[[int], Written | None]:
 
     def written_at(at: int) -> Written | None:
         index = bisect_right(starts, at) - 1
-        if index >= 0 and at < places[index][1]:
-            return places[index][2]
-        return None if _ELEMENT_NAME.search(text, max(0, at - 2), at) else writing.in_html
+        written = places[index][2] if index >= 0 and at < places[index][1] else writing.in_html
+        is_text = written is writing.in_html or written is writing.in_css
+        return None if is_text and _ELEMENT_NAME.search(text, max(0, at - 2), at) else written
 
     return written_at
 

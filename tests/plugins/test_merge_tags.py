@@ -301,6 +301,7 @@ def test_a_value_brings_no_part(encoding: str) -> None:
         ("<script>[A]</SCRIPT>[A]", "x", "<script>[A]</SCRIPT>x"),
         ("<style>a[A] {color: [A]}</style>[A]", "#f00;}<", "<style>a#f00 {color: #f00}</style>#f00;}&lt;"),
         ('<p style="color:[A]">', 'red;x:"', '<p style="color:redx:">'),
+        ("<style>p{</[A]>}</style>[A]", "style", "<style>p{</[A]>}</style>style"),
         ('<!-- <a href=" --><p>[A]</p>', "&", '<!-- <a href=" --><p>&amp;</p>'),
         ('<!--[if mso]><a href="x?[A]"><![endif]-->', "&", '<!--[if mso]><a href="x?%26"><![endif]-->'),
         ("a < b [A] > c", "&", "a < b &amp; > c"),
