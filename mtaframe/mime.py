@@ -348,6 +348,8 @@ def _rebuilt(message: Message, changes: Mapping[Part, tuple[bytes, bytes | None]
         if part.header_at is None:
             header = section
         else:
+            if not body.endswith(b"\r\n", 0, part.header_at):  # the body ends in the delimiter
+                section = b"\r\n" + section
             pieces += (body[position : part.header_at], section)
             position = part.header_at + len(part.section.header)
         if content is not None:

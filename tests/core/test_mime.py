@@ -238,6 +238,12 @@ def test_only_what_is_changed_changes() -> None:
     assert changed.raw == NESTED.replace(b"J=F6rg", b"Zo=EB")
 
 
+def test_a_text_can_be_put_behind_a_delimiter_with_which_the_body_ends() -> None:
+    message = one(b"--B", b"Content-Type: multipart/mixed; boundary=B")
+    changed = with_texts(message, {parts(message)[1]: "a: é"})
+    assert [(part.content_type, part.text) for part in parts(changed)[1:]] == [("text/plain", "a: é")]
+
+
 def test_a_text_that_outgrows_its_charset_becomes_utf_8_and_says_so() -> None:
     message = Message.parse(NESTED)
     changed = with_texts(message, {parts(message)[3]: "<p>€</p>"})
