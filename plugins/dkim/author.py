@@ -15,6 +15,10 @@ _PLAIN = re.compile(rf"""(?:"[\w .,'&!()-]*+"|[\w .=?!*/'-]*+) *+<{_ADDRESS}>|{_
 """Nearly every From field: one mailbox, and nothing in it that could be read otherwise."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
 _IN_COMMENT = re.compile(r"\\.?|[()]|[^\\()]++", re.DOTALL)
+_LONGEST = 255
+"""Octets of a domain name (RFC 1035 §2.3.4): what is longer is none, and must not cost time."""
+_MOST = 8
+"""Ways to write one domain; more are several domains."""
 _PIECE = re.compile(r'\[[^\[\]]*+\]|[^"(),:;<>\[]++|.', re.DOTALL)
 
 
@@ -22,23 +26,26 @@ def author_domain(message: Message) -> str | None:
     """The domain that all addresses in all From fields share, as an A-label; None if there is none or another."""
     fields = message.all("From")
     if len(fields) == 1 and (plain := _PLAIN.fullmatch(fields[0].value)) is not None:
-        return (plain[1] or plain[2]).lower()
+        domain = (plain[1] or plain[2]).lower()
+        return domain if len(domain) <= _LONGEST else None
     found = {domain for field in fields for domain in domains(field.value)}
+    if len(found) > _MOST or any(len(domain) > _LONGEST for domain in found):
+        return None
+    found = {a_labels(domain) for domain in found}
     return found.pop() if len(found) == 1 else None
 
 
 def domains(value: str) -> set[str]:
-    """The domains of all mailboxes in an address list, display names, comments and groups aside."""
+    """The domains of all mailboxes in an address list, in lower case; display names, comments and groups aside."""
     found = {domain for mailbox in _mailboxes(value) for domain in mailbox.split("@")[1:]}
     if not found and "<" in value:  # an unclosed quote or comment has swallowed all: what do most readers show?
         inner = value[value.rfind("<") + 1 :].partition(">")[0]
         found = set(inner.split("@")[1:])
-    return {a_labels(domain) for domain in found} - {""}
+    return {"".join(domain.split()).rstrip(".").lower() for domain in found} - {""}
 
 
 def a_labels(domain: str) -> str:
-    """A domain in lower case, without blanks or final dot, each label that is not ASCII in its xn-- form."""
-    domain = "".join(domain.split()).rstrip(".").lower()
+    """A domain with each label that is not ASCII in its xn-- form. It takes quadratic time."""
     if domain.isascii():
         return domain
     labels = unicodedata.normalize("NFC", domain).split(".")
