@@ -272,7 +272,7 @@ async def test_whoever_looks_sees_attempts_as_they_happen(tmp_path: Path) -> Non
 
 async def test_drain_ends_the_server_when_all_is_done(tmp_path: Path) -> None:
     async with ScriptedMx() as mx, server(tmp_path, mx) as (mta, port):
-        mx.script("dot", "250 2.0.0 ok", delay=0.7)
+        mx.script("dot", "250 2.0.0 ok", delay=2.5)
         client = await Dialogue(port).__aenter__()
         await client.envelope("bob@example.net")
         await client.data()
