@@ -57,6 +57,7 @@ class IpPools(Plugin):
         super().__init__(config, mta)
         self._pools = Pools(config)
         self._sources = {one.name: Source(one.name, one.address, one.ehlo) for one in config.source}
+        self._made: dict[tuple[str, str], tuple[Route, Route]] = {}
         self._off = frozenset(one.name for one in config.source if one.rest)
         self._missing: frozenset[str] = frozenset()
         self._rests = Rests(self._sources, mta.state, mta.clock)
@@ -95,7 +96,18 @@ class IpPools(Plugin):
         found = self._pools.source(_pair(delivery), pool, self._is_off)
         if found is None:
             return NONE_LEFT
-        return replace(route, pool=found[0], source=self._sources[found[1]])
+        return self._by(route, *found)
+
+    def _by(self, route: Route, pool: str, source: str) -> Route:
+        """The route by this source. Most copies come with the very same one: theirs is made once.
+
+        So the client knows it again at a glance, too, without a comparison of all its fields.
+        """
+        before, after = self._made.get((pool, source), (None, route))
+        if before is not route:
+            after = replace(route, pool=pool, source=self._sources[source])
+            self._made[pool, source] = route, after
+        return after
 
     @hookimpl
     async def on_result(self, result: Result) -> None:
