@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtaframe import Message
-from mtaframe_plugins.dkim.author import author_domain, domains
+from mtaframe_plugins.dkim.author import a_labels, author_domain, domains
 
 CERTAIN = [
     "a@x.example",
@@ -108,5 +108,5 @@ def test_it_takes_linear_time(unit: str) -> None:
 def test_the_short_way_finds_what_the_long_one_does(value: str) -> None:
     """Nearly every From field is read by one expression; it may never see more in it than the grammar does."""
     [field] = mail(value).all("From")
-    found = domains(field.value)
+    found = {a_labels(domain) for domain in domains(field.value)}
     assert author_domain(mail(value)) == (found.pop() if len(found) == 1 else None)
