@@ -378,7 +378,7 @@ def _seven_bit(part: Part) -> tuple[bytes, bytes | None]:
         section = _with_charset(section, charset)
     is_text = part.content_type.startswith("text/") or part.encoding == "quoted-printable"
     is_mostly_ascii = (len(octets) - len(octets.translate(None, _HIGH))) * 5 <= len(octets)
-    is_quotable = is_text and is_mostly_ascii and _fitting(part, octets) != "base64"
+    is_quotable = is_text and is_mostly_ascii and _fitting(part, octets) != "base64" and not has_bare_line_end(octets)
     encoding, content = _encoded(part, octets, "quoted-printable" if is_quotable else "base64")
     return _labelled(section, part, encoding), content
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtaframe.message import Message
+from mtaframe.message import Message, has_bare_line_end
 from mtaframe.mime import MAX_DEPTH, MAX_PARTS, Part, has_long_line, parts, seven_bit, with_texts
 
 NESTED = b"""From: a@example.com\r
@@ -427,6 +427,15 @@ def test_over_long_header_fields_are_folded_at_white_space() -> None:
     assert max(len(line) for line in changed.header.split(b"\r\n") if b"word" in line) <= 78
     assert changed.first("X-Solid") == "x" * 1200
     assert changed.body is message.body
+
+
+def test_a_line_end_that_was_quoted_stays_what_it_was() -> None:
+    """Beside an 8-bit octet it came out as a bare CR or LF, and so did all the others."""
+    message = one(b"a=0Db=0A.=0A\xe9\r\n", b"Content-Transfer-Encoding: quoted-printable")
+    changed = seven_bit(message)
+    assert changed.body.isascii()
+    assert not has_bare_line_end(changed.body)
+    assert parts(changed)[0].octets == parts(message)[0].octets == b"a\rb\n.\n\xe9\r\n"
 
 
 @settings(deadline=None, max_examples=150)
