@@ -98,7 +98,7 @@ class Framing:
     def drop_message(self) -> None:
         """It is not wanted any more: from now on its octets are dropped as they come, and it counts as too big."""
         self._has_dots = True
-        self._overflow(min(len(self.input), len(END_OF_DATA) - 1))
+        self._overflow(len(END_OF_DATA) - 1)
 
     def _is_message_there(self) -> bool:
         """As long as no line begins with a dot, that is all that is looked for: nothing is found faster."""
@@ -172,7 +172,7 @@ class Framing:
     def _overflow(self, kept: int) -> None:
         """The last octets are kept, for they may be the first of what ends it."""
         self._overflowed = True
-        self._consume(len(self.input) - kept)
+        self._consume(max(0, len(self.input) - kept))
         self._searched = 0
 
     def _consume(self, size: int) -> None:
