@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/pytest -q --durations=20
 BENCH := $(VENV)/bin/python -m contrib.bench
 
-.PHONY: help run deps check test test-long docs lock bench bench-latency bench-held bench-merge bench-large clean
+.PHONY: help run deps check test test-long fuzz docs lock bench bench-latency bench-held bench-merge bench-large clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ test: $(VENV)/.developing deps  ## all tests but the long ones
 
 test-long: $(VENV)/.developing deps  ## the long ones
 	@$(PYTEST) -m long
+
+fuzz: $(VENV)/.developing  ## feed every parser with what nobody sends in good faith, for hours; needs atheris
+	@$(VENV)/bin/python -m tests.fuzz $(ARGUMENTS)
 
 docs: $(VENV)/.developing  ## write anew what the docs take from the code
 	@$(VENV)/bin/python -m tests.house.generated
@@ -56,7 +59,7 @@ bench-large: $(VENV)/.developing  ## large messages
 	@$(BENCH) large $(ARGUMENTS)
 
 clean:  ## remove .venv, .deps and caches
-	@rm -rf $(VENV) .deps .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) .deps .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz build *.egg-info
 
 # --- how ---
 
