@@ -8,50 +8,33 @@ never tells the URL.
 import asyncio
 import ipaddress
 import re
-import socket
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-
+from mtaframe.http_answer import Answer, BadAnswerError, TooLongError
+from mtaframe.http_site import Site
 from mtaframe.lifecycle import DnsError, HttpError, HttpResponse, Resolver
 from mtaframe.redaction import Private
 
 LIMIT = 1_000_000
 """Octets of an answer that are read; more is an error."""
-CONNECTIONS_PER_HOST = 20
+MOST = 1000
+"""URLs, and servers without a connection, that are remembered."""
 
 _NAME = re.compile(r"[0-9._-]*[A-Za-z][A-Za-z0-9._-]*")
+_PATH = "/%:@!$&'()*+,;=~"
 
 
-class _Names(AbstractResolver):
-    """Our own resolver for aiohttp; ``guarded`` leaves out every address that is not public."""
+@dataclass(frozen=True, slots=True, repr=False)
+class _Target:
+    """A URL taken apart: whom to ask, and how the header section of a request begins, behind the method."""
 
-    def __init__(self, resolver: Resolver, guarded: bool) -> None:
-        self._resolver = resolver
-        self._guarded = guarded
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        try:
-            found = await self._resolver.addresses(host)
-        except DnsError as error:
-            raise OSError("no answer from DNS") from error
-        results: list[ResolveResult] = []
-        for address in found:
-            if self._guarded and not is_public(address):
-                continue
-            version = socket.AF_INET6 if ":" in address else socket.AF_INET
-            results.append({"hostname": host, "host": address, "port": port, "family": version, "proto": 0, "flags": 0})
-        if not results:
-            raise OSError("no address that may be connected to" if found else "no such host")
-        return results
-
-    async def close(self) -> None:
-        """The resolver is not ours to close."""
+    site: Site
+    head: str
 
 
 class HttpClient:
@@ -59,7 +42,9 @@ class HttpClient:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._targets: dict[tuple[str, bool], _Target] = {}
+        self._sites: dict[tuple[str, str, int, bool], Site] = {}
+        self._tls: ssl.SSLContext | None = None
 
     async def request(
         self,
@@ -75,51 +60,118 @@ class HttpClient:
 
         ``trusted``: the operator chose the URL, so this machine and its network may be reached.
         """
-        if not trusted:
-            _check(url)
+        target = self._targets.get((url, trusted)) or self._target(url, trusted)
+        head = _head(method, target.head, headers or {}, len(content))
+        answer, site = Answer(method, LIMIT), target.site
+        deadline = asyncio.get_running_loop().time() + timeout
         try:
-            async with self._session(trusted).request(
-                method,
-                url,
-                headers=headers,
-                data=content or None,
-                timeout=aiohttp.ClientTimeout(total=timeout),
-                allow_redirects=False,
-            ) as response:
-                body = await response.content.read(LIMIT + 1)
-                while body and len(body) <= LIMIT and (more := await response.content.read(LIMIT)):
-                    body += more
-                if len(body) > LIMIT:
-                    response.close()
-                    raise HttpError("the answer is too long")
-                kept: dict[str, str] = {name.lower(): value for name, value in response.headers.items()}
-                return HttpResponse(response.status, Private(kept), body)
+            if (connection := site.idle()) is None:
+                async with asyncio.timeout_at(deadline):
+                    connection = await site.connected()
+            try:
+                await connection.exchange([head, content] if content else [head], answer, deadline)
+            finally:
+                site.leave(connection)
         except TimeoutError:
             raise HttpError("no answer in time") from None
-        except aiohttp.InvalidURL:
-            raise HttpError("not a URL") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except TooLongError:
+            raise HttpError("the answer is too long") from None
+        except (BadAnswerError, DnsError, OSError, ValueError) as error:
             raise HttpError(f"no answer ({type(error).__name__})") from None
+        return HttpResponse(answer.status, Private(answer.headers), answer.body)
 
     async def close(self) -> None:
-        """Close every connection."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        """Close every connection that is kept."""
+        for site in self._sites.values():
+            site.close()
+        self._targets.clear()
+        self._sites.clear()
         await asyncio.sleep(0)
 
-    def _session(self, trusted: bool) -> aiohttp.ClientSession:
-        session = self._sessions.get(trusted)
-        if session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=_Names(self._resolver, guarded=not trusted),
-                use_dns_cache=False,
-                limit=0,  # many slow hosts must not keep others waiting; each host has its own bound
-                limit_per_host=CONNECTIONS_PER_HOST,
-            )
-            options: dict[str, Any] = {"cookie_jar": aiohttp.DummyCookieJar(), "trust_env": False}
-            session = self._sessions[trusted] = aiohttp.ClientSession(connector=connector, **options)
-        return session
+    def _target(self, url: str, trusted: bool) -> _Target:
+        """The URL taken apart, and remembered. HttpError if it may not be asked."""
+        parsed, host, port = _parsed(url)
+        if not trusted:
+            _check(host)
+        if not host.isascii():
+            host = _a_labels(host)
+        if len(self._targets) >= MOST:
+            self._targets.clear()
+            self._sites = {key: site for key, site in self._sites.items() if site.is_in_use}
+        key = (parsed.scheme, host, port, trusted)
+        site = self._sites.get(key)
+        if site is None:
+            addresses = partial(self._addresses, host, trusted)
+            site = self._sites[key] = Site(addresses, host, port, self._context() if parsed.scheme == "https" else None)
+        made = self._targets[url, trusted] = _Target(site, _beginning(parsed, host, port))
+        return made
+
+    def _context(self) -> ssl.SSLContext:
+        """Made once, when it is first needed: reading the authorities takes some 20 ms."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    async def _addresses(self, host: str, trusted: bool) -> Sequence[str]:
+        found = [host] if _is_address(host) else await self._resolver.addresses(host)
+        allowed = [address for address in found if trusted or is_public(address)]
+        if not allowed:
+            raise OSError("no address that may be connected to" if found else "no such host")
+        return allowed
+
+
+def _a_labels(host: str) -> str:
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise HttpError("not a URL") from None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(url: str) -> tuple[SplitResult, str, int]:
+    """The parts of a URL, its host as DNS knows it, its port. HttpError if it is none for HTTP."""
+    try:
+        parsed = urlsplit(url)
+        host = parsed.hostname or ""
+        port = (443 if parsed.scheme == "https" else 80) if parsed.port is None else parsed.port
+    except ValueError:
+        raise HttpError("not a URL") from None
+    if parsed.scheme not in ("http", "https") or not host:
+        raise HttpError("only http and https URLs are asked")
+    return parsed, host, port
+
+
+def _beginning(parsed: SplitResult, host: str, port: int) -> str:
+    """What all requests for a URL have in common, from behind the method on (RFC 9112 §3)."""
+    path = quote(parsed.path, safe=_PATH) or "/"
+    if parsed.query:
+        path += "?" + quote(parsed.query, safe=_PATH + "?")
+    named = f"[{host}]" if ":" in host else host
+    named += f":{port}" if parsed.port is not None else ""
+    head = f" {path} HTTP/1.1\r\nHost: {named}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
+    if parsed.username is not None:
+        user, password = (unquote_to_bytes(text or "") for text in (parsed.username, parsed.password))
+        head += f"Authorization: Basic {b64encode(user + b':' + password).decode('ascii')}\r\n"
+    return head
+
+
+def _head(method: str, beginning: str, headers: Mapping[str, str], length: int) -> bytes:
+    """The header section of a request. HttpError for a header field that would be more than one."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if length:
+        lines.append(f"Content-Length: {length}\r\n")
+    fields = "".join(lines)
+    if fields.count("\n") != len(lines) or fields.count("\r") != len(lines) or "\0" in fields:
+        raise HttpError("a header field with a line end")
+    return f"{method}{beginning}{fields}\r\n".encode("utf-8", "replace")
 
 
 def is_public(address: str) -> bool:
@@ -134,18 +186,11 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _check(url: str) -> None:
+def _check(host: str) -> None:
     """A literal address in a URL never meets the resolver: it is looked at here.
 
     What is neither an address nor a name in ASCII is refused: full-width digits or "127.1" become an address later.
     """
-    try:
-        parsed = urlsplit(url)
-        host = parsed.hostname or ""
-    except ValueError:
-        raise HttpError("not a URL") from None
-    if parsed.scheme not in ("http", "https") or not host:
-        raise HttpError("only http and https URLs are asked")
     try:
         is_allowed = is_public(host)
     except ValueError:
