@@ -35,13 +35,12 @@ def header(octets: bytes) -> None:
 
 
 def author(octets: bytes) -> None:
-    value = octets.decode("utf-8", "surrogateescape").replace("\r", "").replace("\n", "")
-    found = domains(value)
+    message = Message(b"From: " + octets.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n", b"")
+    found = domains(message.fields[0].value)
     for domain in found:
         assert domain
         assert not domain.endswith(".")
         assert not domain[:1].isspace()
-    message = Message(b"From: " + octets.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n", b"")
     author = author_domain(message)
     if author is not None:
         assert author.isascii()
