@@ -72,7 +72,8 @@ class Wire(SMTPProtocol):
         line = line.rstrip(b"\r")
         mark = line[3:4]
         self._octets += len(line)
-        if not line[:3].isdigit() or mark not in (b" ", b"-", b"") or self._octets > MAX_RESPONSE_LENGTH:
+        is_marked = len(line) == 3 or mark in (b" ", b"-")
+        if not line[:3].isdigit() or not is_marked or self._octets > MAX_RESPONSE_LENGTH:
             return self.spoil(Kind.GARBLED)
         octets = line[4:].strip()
         if mark == b"-" or self._lines:

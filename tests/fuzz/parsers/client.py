@@ -31,7 +31,7 @@ def _reference(octets: bytes, due: int) -> tuple[list[tuple[int, str]], Kind | N
         line = line.rstrip(b"\r")
         size += len(line)
         code, mark, text = line[:3], line[3:4], line[4:].strip()
-        if not code.isdigit() or mark not in (b"", b" ", b"-") or size > _LIMIT:
+        if not (len(code) == 3 and code.isdigit()) or mark not in (b"", b" ", b"-") or size > _LIMIT:
             return replies, Kind.GARBLED
         texts.append(text)
         if mark == b"-":
