@@ -79,12 +79,14 @@ class Exim:
             shutil.chown(path, USER, USER)
         shutil.chown(self._directory, USER)  # it makes its log there
         self.configuration.write_text(self._text)
-        self._daemon = await asyncio.create_subprocess_exec(
-            *(str(self._program), "-C", str(self.configuration), "-bdf", *self._queue_runs),
-            start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        with (self._directory / "errors").open("wb") as errors:
+            # a file: in a pipe that nobody reads its processes would wait for ever, once it is full
+            self._daemon = await asyncio.create_subprocess_exec(
+                *(str(self._program), "-C", str(self.configuration), "-bdf", *self._queue_runs),
+                start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=errors,
+            )
         await self.logged("daemon started")
         return self
 
@@ -124,8 +126,8 @@ class Exim:
         assert self._daemon is not None
         async with asyncio.timeout(within):
             while (log := self.log()).count(text) < times:
-                if self._daemon.returncode is not None and self._daemon.stderr is not None:
-                    raise RuntimeError(f"Exim has ended: {log}{(await self._daemon.stderr.read()).decode()}")
+                if self._daemon.returncode is not None:
+                    raise RuntimeError(f"Exim has ended: {log}{(self._directory / 'errors').read_text()}")
                 await asyncio.sleep(0.05)
             return log
 
