@@ -124,9 +124,12 @@ class Postfix:
         await self.command("postqueue", "-f")
 
     async def emptied(self, within: float = 20.0) -> None:
-        """Wait until it holds no message. TimeoutError if it still does."""
+        """Wait until it holds no message. TimeoutError if it still does.
+
+        It must be so at two looks: one overlooks a message that goes from one queue to another meanwhile.
+        """
         async with asyncio.timeout(within):
-            while await self.queue():
+            while await self.queue() or await self.queue():
                 await asyncio.sleep(0.1)
 
     async def logged(self, text: str, times: int = 1, within: float = 20.0) -> str:
