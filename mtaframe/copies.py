@@ -4,7 +4,7 @@ The law: copies that are alike are signed once and sent once, and no more differ
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mtaframe.delivery import Delivery, Route
 from mtaframe.envelope import Envelope
@@ -83,7 +83,7 @@ async def ready(
             signed[key] = copy
     if isinstance(copy, Stopped):
         return Halted(delivery, copy, route)
-    return (delivery if copy is delivery.message else replace(delivery, message=copy)), route
+    return (delivery if copy is delivery.message else delivery.with_message(copy)), route
 
 
 def _way(delivery: Delivery, route: Route) -> Hashable:

@@ -13,7 +13,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]++)\?([BbQq])\?([^?\r\n]*+)\?=")
 _TOKEN = re.compile(r"[ \t]*+[^ \t]++")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _PRINTABLE = re.compile(r"[\t -~]*+")
-_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*")
 _Q_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!*+-/")
 
 _Word = tuple[str, bytes, str, str]

@@ -134,7 +134,7 @@ class Reception:
         await submitted.look_up()
         places = range(len(envelope.recipients))
         fresh = [place for place in places if place not in submitted.known]
-        rest = replace(envelope, recipients=tuple(envelope.recipients[place] for place in fresh))
+        rest = envelope.with_recipients(tuple(envelope.recipients[place] for place in fresh))
         carried = await self.carry(lease, rest, message, deadline, keeping)
         attempts = dict(zip(fresh, carried.results, strict=True))
         results: dict[int, Result] = {}
@@ -158,7 +158,7 @@ class Reception:
         accepted: list[Recipient] = []
         joined: list[int] = []
         for place, recipient in enumerate(envelope.recipients):
-            answer = await self._joined(lease, replace(envelope, recipients=tuple(accepted)), recipient, deadline)
+            answer = await self._joined(lease, envelope.with_recipients(tuple(accepted)), recipient, deadline)
             results.append(asyncio.get_running_loop().create_future())
             if isinstance(answer, Stopped):
                 results[place].set_result(result_of(answer, at=self.clock.now()))
@@ -168,7 +168,7 @@ class Reception:
                 joined.append(place)
         if not accepted:
             return Carried(results)
-        envelope = replace(envelope, recipients=tuple(accepted))
+        envelope = envelope.with_recipients(tuple(accepted))
         copy: tuple[Envelope, Message] | Stopped = LOOP
         if not is_loop(message):
             message = traced(envelope, message, lease.generation.hostname)

@@ -101,7 +101,7 @@ class Transaction:
         answer: Recipient | Stopped = recipient
         plugins = self._lease.generation.plugins
         if plugins.has("on_rcpt"):
-            envelope = replace(self._envelope, recipients=tuple(self._recipients))
+            envelope = self._envelope.with_recipients(tuple(self._recipients))
             answer = await plugins.on_rcpt(envelope.session, envelope, recipient)
         refusal: Reply | None
         if isinstance(answer, Stopped):
@@ -217,7 +217,8 @@ class Transaction:
         if account is None and envelope.session.trusted:
             author = generation.accounts.author_of(message)
             account = author.name if author else self._listener.account
-        envelope = self._envelope = replace(envelope, recipients=tuple(self._recipients), account=account)
+        envelope = envelope if account == envelope.account else replace(envelope, account=account)
+        envelope = self._envelope = envelope.with_recipients(tuple(self._recipients))
         outcomes = Outcomes(reception.ledger, reception.clock, envelope, message)
         await outcomes.look_up()
         self._outcomes = outcomes
@@ -226,7 +227,7 @@ class Transaction:
             return outcomes
         self._keeping = self._keeper(generation, message)
         if len(self._open_places) < len(envelope.recipients):
-            envelope = replace(envelope, recipients=tuple(envelope.recipients[place] for place in self._open_places))
+            envelope = envelope.with_recipients(tuple(envelope.recipients[place] for place in self._open_places))
         prepared = self._prepared(envelope, message)
         if not isinstance(prepared, Stopped):
             prepared = await processed(self._lease, *prepared, deadline, reception.clock)

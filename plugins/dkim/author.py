@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mtaframe import Message
 
-_ADDRESS = r"[A-Za-z0-9_+=.-]++@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+)"
+_ADDRESS = r"[A-Za-z0-9_+=.-]++@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*)"
 _PLAIN = re.compile(rf"""(?:"[\w .,'&!()-]*+"|[\w .=?!*/'-]*+) *+<{_ADDRESS}>|{_ADDRESS}""", re.ASCII)
 """Nearly every From field: one mailbox, and nothing in it that could be read otherwise."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)

@@ -40,7 +40,7 @@ _SUMMARY = {
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ATTEMPTED = frozenset({EventType.DELIVERED, EventType.DEFERRED, EventType.BOUNCE_SOFT, EventType.BOUNCE_HARD})
 
-_ADDRESS = r"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*+"
+_ADDRESS = r"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 _PLAIN_FROM = re.compile(rf"""(?:"[\w .,'&!()-]*+"|[\w !'-]*+) *+<({_ADDRESS})>|({_ADDRESS})""", re.ASCII)
 """Nearly every From field, where ``parseaddr`` would find the same in twenty times the time."""
 
