@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(VENV)/bin/pytest -q --durations=20
+TESTS ?=
 BENCH := $(VENV)/bin/python -m contrib.bench
 
 .PHONY: help run deps check test test-long fuzz docs lock bench bench-latency bench-held bench-merge bench-large clean
@@ -23,7 +24,7 @@ check: $(VENV)/.developing  ## formatting, lint, types
 	@$(VENV)/bin/mypy
 
 test: $(VENV)/.developing deps  ## all tests but the long ones
-	@$(PYTEST) -n 2 -m "not long"
+	@$(PYTEST) -n 2 -m "not long" $(TESTS)
 
 test-long: $(VENV)/.developing deps  ## the long ones
 	@$(PYTEST) -m long

@@ -9,18 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from mtaframe.header_section import HEADER_LINES, HEADER_SIZE, HeaderSection
 from mtaframe.redaction import Redacted
 
-HEADER_SIZE = 1_000_000
-"""Octets that a header section may have."""
-HEADER_LINES = 10_000
-
-_LINES = rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)%b)%b"
-_HEADER_SECTION = re.compile(_LINES % (b"*+", b"*+"))
-_MOST = b"{0,%d}+" % (HEADER_LINES + 1)
-_BOUNDED_SECTION = re.compile(_LINES % (_MOST, _MOST))
-"""No further than it takes to see that it is excessive."""
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
+_SECTION = HeaderSection()
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*)")
 _MBOX_LINE = re.compile(rb">?From (?![ \t]*+:)[^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
 _BARE_CR = re.compile(rb"\r(?!\n)")
@@ -61,8 +54,7 @@ class Message(Redacted):
         excessive may be cut off where that is sure, for nobody will take the message.
         """
         start = mbox.end() if (mbox := _MBOX_LINE.match(raw)) else 0
-        section = (_BOUNDED_SECTION if is_bounded else _HEADER_SECTION).match(raw, start)
-        end = section.end() if section else start
+        end = _SECTION.end(raw, start, is_bounded=is_bounded)
         view = memoryview(raw)
         return cls(bytes(view[start:end]), bytes(view[end + 2 * raw.startswith(b"\r\n", end) :]))
 
@@ -79,7 +71,7 @@ class Message(Redacted):
     @property
     def is_sound_header(self) -> bool:
         """Whether the header section is nothing but fields (RFC 5322 §2.2), each ended by CR LF."""
-        return _HEADER_SECTION.fullmatch(self.header) is not None
+        return _SECTION.end(self.header) == len(self.header)
 
     @property
     def is_excessive(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mtaframe.charset import codec, encoded_text, is_like_ascii
 from mtaframe.encoded_word import decoded_value, folded_value
+from mtaframe.header_section import HeaderSection
 from mtaframe.message import Message, has_bare_line_end
 from mtaframe.parameter import parameters, with_parameter
 from mtaframe.redaction import Private, Redacted
@@ -23,7 +24,7 @@ MAX_PARTS = 5000
 _SEALED = frozenset({"multipart/signed", "multipart/encrypted"})
 _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 # A delimiter line may look like a field ("--a:b"), so no field begins with two hyphens here.
-_PART_HEADER = re.compile(rb"(?:(?!--)[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+")
+_PART_HEADER = HeaderSection(rb"(?!--)[!-9;-~]++")
 _TYPE = re.compile(r"\s*+([^\s;/]++/[^\s;/]++)")
 _TOKEN = re.compile(r"\s*+([^\s;]++)")
 _HIGH = bytes(range(128, 256))
@@ -255,9 +256,8 @@ def _found(message: Message) -> tuple[Part, ...]:
 
 
 def _draft(body: bytes, header_at: int, around: _Draft) -> _Draft:
-    section = _PART_HEADER.match(body, header_at)
-    header = section[0] if section else b""
-    start = header_at + len(header)
+    start = _PART_HEADER.end(body, header_at)
+    header = body[header_at:start]
     if body.startswith(b"\r\n", start):
         start += 2
     return _Draft(Message(header, b""), header_at, start, around)

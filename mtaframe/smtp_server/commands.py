@@ -26,7 +26,7 @@ _LINE_LIMITS = {
 }
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_PATH = r' *<((?:[^"<>\s]++|"(?:[^"\\]++|\\.)*+")*+)>(?: +(.*))?'
+_PATH = r' *<((?:[^"<>\s]++|"(?:[^"\\]|\\.)*+")*)>(?: +(.*))?'
 _FROM = re.compile("FROM:" + _PATH, re.IGNORECASE)
 _TO = re.compile("TO:" + _PATH, re.IGNORECASE)
 _SOURCE_ROUTE = re.compile(r"@[^,:@\s]+(?:,@[^,:@\s]+)*:")
