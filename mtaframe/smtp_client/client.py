@@ -12,9 +12,10 @@ from mtaframe.delivery import Delivery, Result, Route, Tls
 from mtaframe.lifecycle import Attempt, Clock, Resolver
 from mtaframe.settings import DeliverySettings
 from mtaframe.smtp_client.answer_time import AnswerTimes
-from mtaframe.smtp_client.connection import Budget, Connection, Target, Trust, opened
+from mtaframe.smtp_client.connection import Budget, Connection, Target
 from mtaframe.smtp_client.errand import Errand
 from mtaframe.smtp_client.mx import Hops, literal
+from mtaframe.smtp_client.opening import Trust, opened
 from mtaframe.smtp_client.pool import Pool
 from mtaframe.smtp_client.transaction import Transaction
 from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError

@@ -45,6 +45,11 @@ class Wire(SMTPProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
         self._quitting: asyncio.TimerHandle | None = None
+        self._drain_waiters = []  # type: ignore[assignment]  # a deque takes 600 octets
+
+    def detach(self) -> None:
+        """aiosmtplib's client is not needed any more."""
+        self._connection_lost_callback = self._command_lock = None
 
     # What comes in
 

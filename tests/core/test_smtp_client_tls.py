@@ -135,7 +135,7 @@ async def test_the_operator_may_want_more_for_a_recipients_domain(unknown: Any) 
 @pytest.mark.parametrize("tls", [Tls.REQUIRED, Tls.VERIFIED])
 async def test_port_465_is_tls_from_the_first_octet(tls: Tls, ca: Authority, trusted: Any, monkeypatch: Any) -> None:
     async with ScriptedMx(tls=trusted, implicit_tls=True, credentials={"user": "secret"}) as mx, sender() as out:
-        monkeypatch.setattr("mtaframe.smtp_client.connection.IMPLICIT_TLS_PORT", mx.port)
+        monkeypatch.setattr("mtaframe.smtp_client.opening.IMPLICIT_TLS_PORT", mx.port)
         way = out.to(mx, tls=tls, ca_file=str(ca.ca_file), credentials=ME)
         for _ in range(2):
             (result,) = await out.send(way)
@@ -145,7 +145,7 @@ async def test_port_465_is_tls_from_the_first_octet(tls: Tls, ca: Authority, tru
 
 async def test_port_465_with_a_wrong_certificate(ca: Authority, unknown: Any, monkeypatch: Any) -> None:
     async with ScriptedMx(tls=unknown, implicit_tls=True) as mx, sender() as out:
-        monkeypatch.setattr("mtaframe.smtp_client.connection.IMPLICIT_TLS_PORT", mx.port)
+        monkeypatch.setattr("mtaframe.smtp_client.opening.IMPLICIT_TLS_PORT", mx.port)
         (result,) = await out.send(out.to(mx, tls=Tls.VERIFIED, ca_file=str(ca.ca_file)))
     assert (result.outcome, result.reply.status) == (DEFERRED, "4.7.5")
 

@@ -8,7 +8,8 @@ import mtaframe.smtp_client.wire as wire_module
 from mtaframe.delivery import Tls
 from mtaframe.message import Message
 from mtaframe.reply import Reply
-from mtaframe.smtp_client.connection import Connection, Target
+from mtaframe.smtp_client.connection import Target
+from mtaframe.smtp_client.opening import Greeting
 from mtaframe.smtp_client.transaction import _octets
 from mtaframe.smtp_client.trouble import Kind
 from mtaframe.smtp_client.wire import Wire
@@ -94,11 +95,11 @@ def _outcome(waiting: Any) -> list[SMTPResponse]:
 _TARGET = Target("mx.example.net", None, "192.0.2.1", 25, None, "mta.example.com", Tls.OFF, None, None, False)
 
 
-class Greeted(Connection):
-    """A connection whose server answers EHLO and HELO as told."""
+class Greeted(Greeting):
+    """One whose server answers EHLO and HELO as told."""
 
     def __init__(self) -> None:
-        super().__init__(_TARGET, None)
+        super().__init__(_TARGET)
         self.answers: list[SMTPResponse] = []
 
     async def execute_command(self, *arguments: Any, **more: Any) -> SMTPResponse:
@@ -108,13 +109,14 @@ class Greeted(Connection):
 def ehlo(octets: bytes) -> None:
     """The answer to EHLO, its lines as the wire hands them over."""
     with running():
-        connection = Greeted()
+        greeting = Greeted()
     text = "\n".join(line.strip() for line in octets.decode("utf-8", "surrogateescape").split("\n"))
-    connection.answers = [SMTPResponse(250, text)]
+    greeting.answers = [SMTPResponse(250, text)]
     try:
-        finished(connection.hello(10))
+        finished(greeting.hello(10))
     except (SMTPException, ValueError):
         return
+    connection = greeting.connection
     assert connection.size_limit is None or connection.size_limit > 0
     assert all(0 < number < 1_000_000 for number in connection.limits.values())
     domains = ["a.example", "b.example", "a.example"]
