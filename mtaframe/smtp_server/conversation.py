@@ -38,6 +38,9 @@ Do = Callable[["Conversation", str], Awaitable[None]]
 class Conversation(Introduction):
     """A session from the banner to its end."""
 
+    _chunks: bytearray | None = None  # what BDAT has brought so far
+    _has_quit = False
+
     def __init__(
         self,
         server: "SmtpServer",
@@ -50,7 +53,6 @@ class Conversation(Introduction):
         self._terms: ListenerSettings = server.settings  # the settings that the transaction began with
         self._begun = Mail(None)  # the MAIL that it began with
         self._rcpt_parameters: tuple[str, ...] = ()
-        self._chunks: bytearray | None = None  # what BDAT has brought so far
         self._domain: str | None = None
         self._unproven: list[Transaction] = []
         self._doubt_at = 0.0
@@ -58,7 +60,6 @@ class Conversation(Introduction):
         self._is_completing = False
         self._has_room = True  # for the message that is coming
         self._due = 0  # replies that the client is still to get after its final dot
-        self._has_quit = False
         self._has_begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -28,6 +28,9 @@ class Introduction(Tolerance):
 
     longest_line = LONGEST_LINE
 
+    _is_believed = False
+    _auth_failures = 0
+
     def __init__(
         self,
         server: "SmtpServer",
@@ -41,12 +44,10 @@ class Introduction(Tolerance):
         self._is_lmtp = server.settings.kind == "lmtp"
         self._timeout_duration = server.settings.idle_timeout
         self._client = server.session_for(os.urandom(8).hex(), None)
-        self._is_believed = False
         self._forwarded: dict[str, str] = {}
         self._is_extended = False
         self._offered: tuple[ListenerSettings, Session, Offer] | None = None
         self._transaction: Transaction | None = None
-        self._auth_failures = 0
 
     @property
     def _is_stranger(self) -> bool:

@@ -29,15 +29,14 @@ _LEAST_RATE = 1000
 class Tolerance(Wire):
     """``visit`` is how the connection counts among others."""
 
+    _is_over = False
+    _errors = _idle_commands = _refusals = 0
+    _chunks_since = 0.0
+
     def __init__(self, loop: asyncio.AbstractEventLoop, visit: Visit) -> None:
         super().__init__(loop)
         self.visit = visit
-        self._is_over = False
-        self._errors = 0
-        self._idle_commands = 0
-        self._refusals = 0
         self._came_at = self._brought_at = loop.time()  # the last message, or the beginning
-        self._chunks_since = 0.0
 
     @property
     def _is_stranger(self) -> bool:

@@ -1,8 +1,8 @@
 """One connection, in and out, with TLS and the idle timer; `framing` takes its octets apart, `conversation` obeys them.
 
 The law: a client that does not read is not heard, and one that sends more than we can use has to wait. This is where
-aiosmtpd is: its connection and its STARTTLS are used, its command loop is not (it ends lines at a bare LF, and waits
-for each line of a message).
+aiosmtpd is: its STARTTLS is used, its command loop is not (it ends lines at a bare LF, and waits for each line of a
+message), nor are its streams (they take more memory than a message waiting for its answer).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import socket
 import sys
 import termios
 from collections.abc import Awaitable
-from typing import Any
+from typing import cast
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
@@ -26,7 +26,6 @@ _HELD_INPUT = 65_536
 """Octets that wait for a busy server before the client is made to wait."""
 _LEAST_RATE = 1000
 """Octets of a message for which its client gets another second, once the first idle time is up."""
-_HELD_OUTPUT = 65_536
 _HELD_REPLIES = 500
 
 
@@ -43,23 +42,19 @@ class Wire(SMTP):
 
     longest_line = 512
 
+    # what few connections have anything to say of is no attribute of each: thousands may be held
+    tls_context = _tls_protocol = None
+    _original_transport: asyncio.Transport | None = None
+    is_secured = False
+    _is_held = False
+    _room: "asyncio.Future[None] | None" = None  # while the client does not read what we write
+    _has_ended = False
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # not aiosmtpd's own __init__, which inspects all members of itself for every connection
-        asyncio.StreamReaderProtocol.__init__(
-            self, asyncio.StreamReader(loop=loop), client_connected_cb=self._cb_client_connected, loop=loop
-        )
+        # not aiosmtpd's own __init__: it inspects all of its members for every connection, and makes streams
         self.loop = loop
         self.transport: asyncio.Transport | None = None
-        self.session = None
-        self.envelope = None
-        self.tls_context = None
         self.task: asyncio.Task[None] | None = None
-        self.is_secured = False
-        self._handler_coroutine = None
-        self._handle_hooks: dict[str, Any] = {}
-        self._original_transport = None
-        self._tls_protocol = None
-        self._tls_handshake_okay = True
         self._timeout_handle: asyncio.TimerHandle | None = None
         self._timeout_duration = 300.0
 
@@ -70,8 +65,6 @@ class Wire(SMTP):
         self._data_since = 0.0
         self._arrived = 0
         self._expected = 0  # octets of a message that there is room for
-        self._is_held = False
-        self._has_ended = False
         self._output: list[bytes] = []
 
     async def _conversation(self) -> None:
@@ -95,8 +88,10 @@ class Wire(SMTP):
         """Called once more when STARTTLS is done: what came in clear is forgotten (RFC 3207 §5)."""
         self.framing.forget()
         self.is_secured = transport.get_extra_info("ssl_object") is not None
-        super().connection_made(transport)
-        self.task = self._handler_coroutine
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._reset_timeout()
+        if self.task is None:
+            self.task = self.loop.create_task(self._handle_client())
 
     def data_received(self, data: bytes) -> None:
         framing, waiter = self.framing, self._waiter
@@ -124,7 +119,22 @@ class Wire(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         self._has_ended = True
         self._vanished(in_order=False)
-        super().connection_lost(error)
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+        if self._original_transport is not None:
+            self._original_transport.close()
+        self.resume_writing()
+        if self.task is not None:
+            self.task.cancel()
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        self._room = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     async def _handle_client(self) -> None:
         try:
@@ -168,14 +178,14 @@ class Wire(SMTP):
         transport = self.transport
         if transport is None or transport.is_closing() or self._has_ended:
             raise Ended
-        if transport.get_write_buffer_size() > _HELD_OUTPUT:
+        if self._room is not None:
             self._waits_since = self.loop.time()
             try:
-                await self._writer.drain()
-            except ConnectionError:
-                raise Ended from None
+                await self._room
             finally:
                 self._waits_since = None
+            if self._has_ended:
+                raise Ended
             is_there = is_there or framing.is_there()
         elif is_there:
             await asyncio.sleep(0)  # a flood of commands: it is the others' turn
