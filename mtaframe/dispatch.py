@@ -39,6 +39,11 @@ NOT_TRIED = Result(Outcome.DEFERRED, Reply(451, "4.4.7", "not handed off in time
 class UnderWay:
     """The attempts of one message. ``results`` has a future per recipient, in the envelope's order."""
 
+    __slots__ = (
+        "_some_ended", "attempts", "barrier", "deadline", "envelope", "is_over", "lease", "preparing",
+        "results", "terms", "timer",
+    )  # fmt: skip
+
     def __init__(self, envelope: Envelope, lease: Lease, deadline: float = 0.0, terms: Terms = NO_TERMS) -> None:
         loop = asyncio.get_running_loop()
         self.envelope = envelope

@@ -50,6 +50,11 @@ NO_ROOM_FOR_SITE = Reply(451, "4.3.2", "too many transactions for this destinati
 class Transaction:
     """One MAIL with its recipients and its message: what SMTP calls a mail transaction (RFC 5321 §3.3)."""
 
+    __slots__ = (
+        "_berth", "_bulkhead", "_copy", "_envelope", "_is_known", "_is_lmtp", "_is_per_recipient", "_is_prdr",
+        "_keeping", "_lease", "_listener", "_open_places", "_outcomes", "_reception", "_recipients", "refusal",
+    )  # fmt: skip
+
     def __init__(
         self,
         reception: "Reception",

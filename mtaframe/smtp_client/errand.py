@@ -24,6 +24,11 @@ class _Reason:
 class Errand:
     """Keeps the rule that what is settled stays settled. A delivery is known by its place in the call."""
 
+    __slots__ = (
+        "_began", "_clock", "_deliveries", "_reasons", "_results", "_route", "_start", "envelope", "message",
+        "reverse_path",
+    )  # fmt: skip
+
     def __init__(self, deliveries: Sequence[Delivery], route: Route, clock: Clock) -> None:
         self._deliveries = deliveries
         first = deliveries[0]  # what they share, they have as it has it

@@ -35,6 +35,11 @@ _DOMAIN = re.compile(r"[^\x00-\x20\x7f<>@]+")
 class Transaction:
     """Carries one message to ``batch``, places in the errand."""
 
+    __slots__ = (
+        "_answer_times", "_attempt", "_batch", "_budget", "_connection", "_errand", "_remote", "_settings",
+        "_wire", "again",
+    )  # fmt: skip
+
     def __init__(
         self,
         connection: Connection,

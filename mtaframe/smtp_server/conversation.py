@@ -41,6 +41,11 @@ class Conversation(Introduction):
     _chunks: bytearray | None = None  # what BDAT has brought so far
     _has_quit = False
 
+    __slots__ = (
+        "_begun", "_domain", "_doubt_at", "_doubting", "_due", "_has_begun", "_has_room", "_is_completing",
+        "_rcpt_parameters", "_table", "_terms", "_unproven",
+    )  # fmt: skip
+
     def __init__(
         self,
         server: "SmtpServer",

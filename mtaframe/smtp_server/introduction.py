@@ -31,6 +31,10 @@ class Introduction(Tolerance):
     _is_believed = False
     _auth_failures = 0
 
+    __slots__ = (
+        "_client", "_forwarded", "_is_extended", "_is_lmtp", "_offered", "_proxied", "_server", "_transaction",
+    )  # fmt: skip
+
     def __init__(
         self,
         server: "SmtpServer",

@@ -33,6 +33,8 @@ class Tolerance(Wire):
     _errors = _idle_commands = _refusals = 0
     _chunks_since = 0.0
 
+    __slots__ = ("_brought_at", "_came_at", "visit")
+
     def __init__(self, loop: asyncio.AbstractEventLoop, visit: Visit) -> None:
         super().__init__(loop)
         self.visit = visit

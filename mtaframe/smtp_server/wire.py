@@ -50,6 +50,11 @@ class Wire(SMTP):
     _room: "asyncio.Future[None] | None" = None  # while the client does not read what we write
     _has_ended = False
 
+    __slots__ = (
+        "_arrived", "_data_since", "_expected", "_line_was_early", "_output", "_timeout_duration",
+        "_timeout_handle", "_waiter", "_waits_since", "framing", "loop", "task", "transport",
+    )  # fmt: skip
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # not aiosmtpd's own __init__: it inspects all of its members for every connection, and makes streams
         self.loop = loop
