@@ -40,7 +40,6 @@ class Conversation(Introduction):
 
     _chunks: bytearray | None = None  # what BDAT has brought so far
     _has_quit = False
-
     __slots__ = (
         "_begun", "_domain", "_doubt_at", "_doubting", "_due", "_has_begun", "_has_room", "_is_completing",
         "_rcpt_parameters", "_table", "_terms", "_unproven",
@@ -340,8 +339,7 @@ class Conversation(Introduction):
             transaction.unproven()
 
     def _say_to_all(self, reply: Reply, times: int) -> None:
-        for _ in range(times):
-            self.say(reply)
+        self._output.extend([reply.octets] * times)
 
     def _settle(self, *, proven: bool) -> None:
         """The answered transactions learn whether their replies were read."""
@@ -379,11 +377,7 @@ class Conversation(Introduction):
             return  # the client has gone already, or takes too long (TimeoutError)
 
 
-_FROM_SERVERS: Mapping[str, Do] = {
-    "XCLIENT": Conversation._xclient,
-    "XFORWARD": Conversation._xforward,
-    "PROXY": Conversation._proxy,
-}
+_FROM_SERVERS = ("XCLIENT", "XFORWARD", "PROXY")
 _COMMANDS: Mapping[str, Do] = {
     "MAIL": Conversation._mail,
     "RCPT": Conversation._rcpt,
@@ -397,7 +391,9 @@ _COMMANDS: Mapping[str, Do] = {
     "HELP": Conversation._help,
     "AUTH": Conversation._auth,
     "STARTTLS": Conversation._starttls,
-    **_FROM_SERVERS,
+    "XCLIENT": Conversation._xclient,
+    "XFORWARD": Conversation._xforward,
+    "PROXY": Conversation._proxy,
 }
 _SMTP_COMMANDS: Mapping[str, Do] = {"EHLO": Conversation._ehlo, "HELO": Conversation._helo, **_COMMANDS}
 _LMTP_COMMANDS: Mapping[str, Do] = {"LHLO": Conversation._ehlo, **_COMMANDS}
