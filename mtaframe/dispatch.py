@@ -172,7 +172,7 @@ class Dispatch:
             for index in places:
                 if batch.is_full:
                     began = index
-                    await self._send(under_way, batch.groups, is_whole=False)
+                    self._send(under_way, batch.groups, is_whole=False)
                     batch = Batch(is_alone=False)
                     await under_way.room()
                 copy = await ready(
@@ -184,24 +184,26 @@ class Dispatch:
                     await self._tell(under_way, index, copy.delivery, [result])
                     continue
                 batch.add(index, *copy)
-            await self._send(under_way, batch.groups, is_whole=not began, is_deferred=is_deferred)
+            only = self._send(under_way, batch.groups, is_whole=not began, is_deferred=is_deferred)
+            if only is not None:
+                await only
         except asyncio.CancelledError:
             self._settle_open(under_way, places[began:], OUT_OF_TIME)
         except Exception:
             log.exception("dispatch failed id=%s", under_way.envelope.id)
             self._settle_open(under_way, places[began:], INTERNAL)
 
-    async def _send(
+    def _send(
         self,
         under_way: UnderWay,
         groups: Sequence[tuple[Route, Group]],
         *,
         is_whole: bool,
         is_deferred: bool = False,
-    ) -> None:
+    ) -> Coroutine[None, None, None] | None:
         """Begin an attempt for each group. ``is_deferred``: some copy is not sent now, so that none may be.
 
-        The only one of a message that ``is_whole`` needs no task of its own.
+        The only one of a message that ``is_whole`` needs no task of its own: it is the caller's to await.
         """
         terms = under_way.terms
         if terms.barrier and is_whole and len(under_way.results) > 1:
@@ -217,9 +219,9 @@ class Dispatch:
             work = self._attempt(under_way, route, group, attempt, party)
             if is_whole and len(groups) == 1 and under_way.preparing is not None:
                 under_way.attempts[attempt], under_way.preparing = under_way.preparing, None
-                await work
-            else:
-                under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
+                return work
+            under_way.attempts[attempt] = self._task(work, under_way, [index for index, _ in group])
+        return None
 
     async def _attempt(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt, party: int) -> None:
         """All that becomes of one group: a transport's results, and the smart host's for what these leave deferred."""

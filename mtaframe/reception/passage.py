@@ -57,16 +57,12 @@ async def processed(
 
 
 async def awaited(future: asyncio.Future[Result], deadline: float, clock: Clock) -> Result:
-    """A result once it is there; at the deadline, that it is not there yet. The future lives on."""
-    if not future.done():
-        await _done_or_late(future, max(0.0, deadline - clock.monotonic()))
+    """A result once it is there; at the deadline, that it is not there yet. The future lives on.
+
+    What ``asyncio.wait`` does for many futures: this one is waited for once per message.
+    """
     if future.done():
         return future.result()
-    return Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch", in_doubt=True)
-
-
-async def _done_or_late(future: asyncio.Future[Result], seconds: float) -> None:
-    """What ``asyncio.wait`` does for many futures: this one is waited for once per message."""
     loop = future.get_loop()
     over = loop.create_future()
 
@@ -74,10 +70,11 @@ async def _done_or_late(future: asyncio.Future[Result], seconds: float) -> None:
         if not over.done():
             over.set_result(None)
 
-    timer = loop.call_later(seconds, end)
+    timer = loop.call_later(max(0.0, deadline - clock.monotonic()), end)
     future.add_done_callback(end)
     try:
         await over
     finally:
         timer.cancel()
         future.remove_done_callback(end)
+    return future.result() if future.done() else Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch", in_doubt=True)

@@ -146,7 +146,7 @@ class Transaction:
             outcomes = await self._deliver(message, deadline)
             results: list[Result] = []
             for place in range(self.accepted):
-                result = await self._result(outcomes, place, deadline)
+                result = self._kept(outcomes, place, await outcomes.result(place, deadline))
                 results.append(result)
                 if self._is_per_recipient:
                     await outcomes.told(place, result)
@@ -277,9 +277,8 @@ class Transaction:
 
     # The answer
 
-    async def _result(self, outcomes: Outcomes, place: int, deadline: float) -> Result:
+    def _kept(self, outcomes: Outcomes, place: int, result: Result) -> Result:
         """What the client is told of one recipient, after this server has kept what it is to keep."""
-        result = await outcomes.result(place, deadline)
         if self._keeping == "hold" and place in self._open_places:
             kept = self._reception.kept(result, self._keeping, self._copy, self._open_places.index(place))
             if kept is not result:

@@ -47,9 +47,12 @@ class SmtpClient:
 
     async def deliver(self, deliveries: Sequence[Delivery], route: Route, attempt: Attempt) -> Sequence[Result]:
         """One result per delivery, in order. Trouble is a result, never an exception; only cancellation passes."""
-        errand = Errand(deliveries, route, self._clock)
+        errand, budget, next_hop = Errand(deliveries, route, self._clock), Budget(attempt, self._clock), route.next_hop
         try:
-            await self._go(errand, deliveries[0].recipient.address.domain, route, attempt)
+            if next_hop is not None and (address := literal(next_hop)) is not None:
+                await self._visit(self._target(next_hop, address, route, route.tls), errand, route, attempt, budget)
+            else:
+                await self._look_round(errand, deliveries[0].recipient.address.domain, route, attempt, budget)
         except TroubleError as error:
             errand.stop(errand.unsettled(), error.trouble)
         except Exception as error:
@@ -58,21 +61,16 @@ class SmtpClient:
             errand.stop(errand.unsettled(), Trouble(kind))
         return errand.results()
 
-    async def _go(self, errand: Errand, domain: str, route: Route, attempt: Attempt) -> None:
-        budget = Budget(attempt, self._clock)
-        next_hop = route.next_hop
-        if next_hop is not None and (address := literal(next_hop)) is not None:
-            target = self._target(next_hop, address, route, route.tls)
-            return await self._visit(target, errand, route, attempt, budget)
-        tls = self._settings.tls.get(domain, route.tls) if next_hop is None else route.tls
+    async def _look_round(self, errand: Errand, domain: str, route: Route, attempt: Attempt, budget: Budget) -> None:
+        """Host after host, in the order of DNS, until all is settled."""
+        tls = self._settings.tls.get(domain, route.tls) if route.next_hop is None else route.tls
         hops = Hops(self._hostname, self._resolver, route.source, self._settings.ipv6)
         await hops.find(route, domain, budget)
         while level := await hops.more(budget):
             for name, address in level:
                 await self._visit(self._target(name, address, route, tls), errand, route, attempt, budget)
                 if not errand.unsettled() or attempt.is_held_back:
-                    return None
-        return None
+                    return
 
     def _target(self, name: str, address: str, route: Route, tls: Tls) -> Target:
         """One and the same for one and the same route, as a plugin gives it for message after message."""
@@ -129,7 +127,9 @@ class SmtpClient:
                 transaction = Transaction(
                     connection, errand, batch, attempt, budget, self._settings, self._answer_times
                 )
-                trouble = await transaction.run()
+                trouble = await transaction.begin()
+                if transaction.accepted:
+                    trouble = await transaction.transmit()
                 todo = transaction.again + rest
                 if todo and not self._pool.is_good(connection):
                     self._pool.retire(connection)

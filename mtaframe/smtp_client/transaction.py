@@ -37,7 +37,7 @@ class Transaction:
 
     __slots__ = (
         "_answer_times", "_attempt", "_batch", "_budget", "_connection", "_errand", "_remote", "_settings",
-        "_wire", "again",
+        "_wire", "accepted", "again",
     )  # fmt: skip
 
     def __init__(
@@ -59,11 +59,16 @@ class Transaction:
         self._settings = settings
         self._answer_times = answer_times
         self._remote = connection.target.name
+        self.accepted: list[int] = []
+        """Places to which the server waits to be given the message."""
         self.again: list[int] = []
         """Places to be tried again at this host: too many at a time, or the connection gave out before their turn."""
 
-    async def run(self) -> Trouble | None:
-        """Do it. A trouble means that the connection gave out before the dot; the unsettled are not judged then."""
+    async def begin(self) -> Trouble | None:
+        """All that comes before the message, which is due if somebody is ``accepted`` then.
+
+        A trouble means that the connection gave out; the unsettled are not judged then.
+        """
         commands = self._commands()
         if not commands:
             return None
@@ -79,7 +84,8 @@ class Transaction:
             return None
         if data is None or data.code != 354:
             return self._data_refused(accepted, data)
-        return await self._transmit(accepted)
+        self.accepted = accepted
+        return None
 
     # What is said before the message
 
@@ -226,7 +232,9 @@ class Transaction:
 
     # The message
 
-    async def _transmit(self, accepted: list[int]) -> Trouble | None:
+    async def transmit(self) -> Trouble | None:
+        """The message to those who are accepted. A trouble is one before the dot, as in ``begin``."""
+        accepted = self.accepted
         header, body, last = _octets(self._errand.message)
         wire = self._wire
         lmtp = self._connection.target.lmtp

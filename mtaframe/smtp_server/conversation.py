@@ -198,7 +198,8 @@ class Conversation(Introduction):
         self._expected, self._has_room = max(self._begun.size, _STEP), True
         self.framing.expect_message(self._terms.max_size)
         await self._bulk()
-        await self._take_in(transaction, self.framing.take_message())
+        if (work := self._take_in(transaction, self.framing.take_message())) is not None:
+            await work
 
     def _grows(self) -> None:
         transaction = self._transaction
@@ -241,9 +242,9 @@ class Conversation(Introduction):
         if octets and not octets.endswith(CRLF):
             octets += CRLF  # whoever gets it by DATA gets that, too
         self._chunks = None
-        taking_in = self._take_in(transaction, octets, is_stuffed=False)
-        del octets
-        return await taking_in
+        work, octets = self._take_in(transaction, octets, is_stuffed=False), bytearray()
+        if work is not None:
+            await work
 
     def _refusal_of_chunk(self, size: int) -> Reply | None:
         """Why there may be no chunk now, or none that makes the message so big."""
@@ -258,8 +259,10 @@ class Conversation(Introduction):
         super()._forget()
         self._chunks = None
 
-    async def _take_in(self, transaction: Transaction, octets: bytearray | None, *, is_stuffed: bool = True) -> None:
-        """The message is here, or was too big."""
+    def _take_in(
+        self, transaction: Transaction, octets: bytearray | None, *, is_stuffed: bool = True
+    ) -> Awaitable[None] | None:
+        """The message is here, or was too big; what is left to do."""
         if self._is_held:
             self._read_on()
         self._forget()
@@ -272,17 +275,15 @@ class Conversation(Introduction):
         del octets  # a message is in RAM once
         if isinstance(message, Reply):
             self._say_to_all(message, expected)
-        else:
-            if self._begun.prdr:
-                self.say_text("353 each recipient has a reply, then all")
-                self.flush()
-                expected += transaction.accepted
-            if self._has_ended:
-                raise Ended
-            self._due = expected
-            completing = transaction.complete(message, self._answer)
-            del message
-            await self._complete(transaction, completing)
+            return None
+        if self._begun.prdr:
+            self.say_text("353 each recipient has a reply, then all")
+            self.flush()
+            expected += transaction.accepted
+        if self._has_ended:
+            raise Ended
+        self._due = expected
+        return self._complete(transaction, transaction.complete(message, self._answer))
 
     def _answer(self, reply: Reply) -> None:
         """Written as it comes; the last one by who waits for it."""
