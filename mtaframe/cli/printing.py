@@ -139,7 +139,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key}: {_cell(item) or '-'}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_cell, value))
     return " ".join(printable(str(value)).split("\n"))
