@@ -116,5 +116,5 @@ def for_log(reply: Reply) -> str:
 
 def _one_line(text: str) -> str:
     if text.isascii() and text.isprintable():
-        return text.strip(" ")[:TEXT_LIMIT]
-    return _UNPRINTABLE.sub(" ", text).strip()[:TEXT_LIMIT]
+        return text.strip(" ")[:TEXT_LIMIT].rstrip(" ")
+    return _UNPRINTABLE.sub(" ", text).strip()[:TEXT_LIMIT].rstrip(" ")
