@@ -445,6 +445,22 @@ async def test_a_client_that_never_reads_is_not_read_from_either(door: Door) -> 
     await door.settled()
 
 
+async def test_a_client_that_does_not_read_is_obeyed_no_further(door: Door) -> None:
+    """The transport says so when it holds more than it should."""
+    server = await door.open()
+    client = await door.client(server)
+    await client.reply()
+    [conversation] = server._connections
+    conversation.pause_writing()
+    assert (await client.says("NOOP"))[:3] == "250"
+    client.send("NOOP\r\n")
+    await until(lambda: conversation.framing.input == b"NOOP\r\n")
+    await asyncio.sleep(0.05)
+    assert conversation.framing.input == b"NOOP\r\n"
+    conversation.resume_writing()
+    assert (await client.reply())[:3] == "250"
+
+
 async def test_a_client_that_neither_reads_nor_goes_is_cut_off(door: Door) -> None:
     server = await door.open(idle_timeout="200ms")
     client = await door.client(server, limit=1000)
