@@ -30,6 +30,7 @@ from mtaframe.question import AccountStanding, Question, RestingSources, RestSou
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
+from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute
 from mtaframe.storage import Counter, State
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
@@ -56,8 +57,11 @@ __all__ = [
     "Field",
     "FilePath",
     "Http",
+    "HttpAnswer",
     "HttpError",
+    "HttpRequest",
     "HttpResponse",
+    "HttpRoute",
     "Limits",
     "Message",
     "Model",

@@ -18,6 +18,7 @@ from mtaframe.event import Event
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.redaction import Private, Redacted
+from mtaframe.serving import HttpRoute
 from mtaframe.storage import State
 
 T = TypeVar("T")
@@ -204,6 +205,10 @@ class Plugin:
     def transports(self) -> Mapping[str, Transport]:
         """Transports by the name that a route uses."""
         return {}
+
+    def http_routes(self) -> Sequence[HttpRoute]:
+        """What it serves on every listener of the kind ``http``."""
+        return ()
 
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
         """Which questions this plugin answers, and how."""

@@ -20,6 +20,7 @@ from mtaframe.dispatch import Dispatch
 from mtaframe.generation import Generation
 from mtaframe.guard import Guard
 from mtaframe.hook_call import Loaded
+from mtaframe.http_server import HttpServer
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, CommandError
 from mtaframe.reception import Reception
@@ -74,7 +75,7 @@ class Mta:
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
         self.configuration: Configuration | None = None
-        self.listeners: dict[str, SmtpServer] = {}
+        self.listeners: dict[str, SmtpServer | HttpServer] = {}
         self._sockets: Mapping[str, socket.socket] = {}
         self._outbound: Outbound | None = None
         self._next: Next | None = None
@@ -167,8 +168,8 @@ class Mta:
 
     async def _listen(self, wanted: Sequence[ListenerSettings], sockets: Mapping[str, socket.socket]) -> None:
         """Bring the listeners in line with the settings; a socket that stays never stops accepting."""
-        keep: dict[str, SmtpServer] = {}
-        gone: list[SmtpServer] = []
+        keep: dict[str, SmtpServer | HttpServer] = {}
+        gone: list[SmtpServer | HttpServer] = []
         for settings in wanted:
             server = self.listeners.pop(settings.name, None)
             if server is not None and _same_door(server.settings, settings):
@@ -177,7 +178,8 @@ class Mta:
                 keep[settings.name] = server
                 continue
             try:
-                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname, self.turn, self.guard)
+                kind = HttpServer if settings.kind == "http" else SmtpServer
+                new = kind(settings, self.reception, self.clock, self._current().hostname, self.turn, self.guard)
                 await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
             except OSError as error:  # a certificate that has gone since it was checked
                 log.error("listener not opened listener=%s reason=%s", settings.name, error.strerror)
@@ -250,13 +252,13 @@ def _same_door(one: ListenerSettings, other: ListenerSettings) -> bool:
     return (one.kind, one.addresses, one.tls == "implicit") == (other.kind, other.addresses, other.tls == "implicit")
 
 
-def _adopted(server: SmtpServer, settings: ListenerSettings) -> None:
+def _adopted(server: SmtpServer | HttpServer, settings: ListenerSettings) -> None:
     try:
         server.adopt(settings)
     except OSError as error:
         log.error("listener keeps its settings listener=%s reason=%s", settings.name, error.strerror)
 
 
-async def _leave(server: SmtpServer) -> None:
+async def _leave(server: SmtpServer | HttpServer) -> None:
     await server.drain(30.0)
     await server.close()
