@@ -17,7 +17,7 @@ from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Resolver
+from mtaframe.lifecycle import Clock, Http, Identity, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -47,9 +47,24 @@ class Facade:
         self.generation: Generation | None = None
         self.reception: Reception | None = None
 
-    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+    async def submit(
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        *,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Callable[[int, Result], None] | None = None,
+    ) -> Sequence[Result]:
         generation, reception = self._running()
-        return await reception.submit(generation.lease(), session, envelope, message)
+        return await reception.submit(generation.lease(), session, envelope, message, deadline, identity, told)
+
+    async def accept(
+        self, session: Session, envelope: Envelope, message: Message, *, identity: Identity | None = None
+    ) -> Sequence[Result]:
+        generation, reception = self._running()
+        return await reception.accept(generation.lease(), session, envelope, message, identity)
 
     def emit(self, event: Event) -> None:
         self._running()[0].emit(event)

@@ -137,6 +137,21 @@ class Http(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity(Redacted):
+    """What makes a submission the same one when it comes again, in place of its octets.
+
+    ``key`` is told apart by account and reverse-path. ``is_kept``: each result is safe before it is told, and known
+    for days after: a repeat gets what is final without another attempt, over a crash, too. Otherwise it is known only
+    until the submitter has been told of it.
+    """
+
+    _shown = ("is_kept",)
+
+    key: bytes
+    is_kept: bool = False
+
+
 class Mta(Protocol):
     """What a plugin may ask of the core."""
 
@@ -161,8 +176,29 @@ class Mta(Protocol):
     @property
     def http(self) -> Http: ...
 
-    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
-        """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient."""
+    async def submit(
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        *,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Callable[[int, Result], None] | None = None,
+    ) -> Sequence[Result]:
+        """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient.
+
+        What has not ended by the ``deadline`` (monotonic) is deferred. ``told`` is called with the place of a
+        recipient as soon as its result is known.
+        """
+
+    async def accept(
+        self, session: Session, envelope: Envelope, message: Message, *, identity: Identity | None = None
+    ) -> Sequence[Result]:
+        """The same, without waiting: what on_rcpt and on_data do not refuse is held in RAM until it has ended.
+
+        The submitter asked for that, and has to be told what a 250 is worth here.
+        """
 
     def emit(self, event: Event) -> None:
         """Tell every plugin's on_event, soon."""
