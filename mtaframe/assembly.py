@@ -1,7 +1,7 @@
 """Builds a generation from the folder ``conf/``: configuration, plugins with their view of the core, transports."""
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -32,18 +32,28 @@ from mtaframe.watchdog import Watchdog
 
 T = TypeVar("T")
 Classes = Mapping[str, type[Any]]
+Everywhere = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Any]]]
+"""Asks a plugin's command, with its arguments, in each process of the server."""
 
 
 class Facade:
     """What the plugins of one generation may ask of the core (``mtaframe.Mta``)."""
 
-    def __init__(self, outbound: "Outbound", clock: Clock, accounts: Mapping[str, Account], state: State) -> None:
+    def __init__(
+        self,
+        outbound: "Outbound",
+        clock: Clock,
+        accounts: Mapping[str, Account],
+        state: State,
+        everywhere: Everywhere | None = None,
+    ) -> None:
         self.hostname = outbound.hostname
         self.clock = clock
         self.resolver: Resolver = outbound.resolver
         self.http: Http = outbound.http
         self.accounts = accounts
         self.state = state
+        self._everywhere = everywhere
         self.generation: Generation | None = None
         self.reception: Reception | None = None
 
@@ -71,6 +81,9 @@ class Facade:
 
     async def ask(self, question: Question[T]) -> T:
         return await self._running()[0].plugins.ask(question)
+
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        return await self._everywhere(command, arguments) if self._everywhere is not None else ()
 
     def _running(self) -> tuple[Generation, Reception]:
         if self.generation is None or self.reception is None:
@@ -156,11 +169,12 @@ async def built(
     observer: Callable[[Asked], None] | None = None,
     extra: Classes = MappingProxyType({}),
     state: State | None = None,
+    everywhere: Everywhere | None = None,
 ) -> Generation:
     """A generation, its plugins started. ConfigError if a plugin can't be built or does not fit."""
     settings = configuration.settings
     accounts = Accounts(configuration.accounts, clock)
-    facade = Facade(outbound, clock, accounts, state or MemoryState(clock))
+    facade = Facade(outbound, clock, accounts, state or MemoryState(clock), everywhere)
     main = str(configuration.folder / "mtaframe.toml")
     try:
         instances = []

@@ -203,6 +203,12 @@ class Mta(Protocol):
     def emit(self, event: Event) -> None:
         """Tell every plugin's on_event, soon."""
 
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        """What a plugin's command (``sandbox.list``) answers in each process of the server that has an answer.
+
+        Arguments and answers are plain data; what is in RAM of one process is found so from another.
+        """
+
     async def ask(self, question: Question[T]) -> T:
         """The answer of whichever plugin registered for this question, else the question's default."""
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
-from mtaframe.assembly import Classes, Outbound, built
+from mtaframe.assembly import Classes, Everywhere, Outbound, built
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.dispatch import Dispatch
@@ -51,7 +51,8 @@ class Next:
 class Mta:
     """One process at work.
 
-    ``ledger``, ``state`` and ``turn`` are what it shares with others; without, it is alone. ``extra`` are plugin
+    ``ledger``, ``state`` and ``turn`` are what it shares with others, ``everywhere`` asks them; without, it is alone.
+    ``extra`` are plugin
     classes known without an entry point, by name: a test's own.
     """
 
@@ -63,7 +64,9 @@ class Mta:
         ledger: Ledger | None = None,
         state: State | None = None,
         turn: Turn | None = None,
+        everywhere: Everywhere | None = None,
     ) -> None:
+        self._everywhere = everywhere or self._here
         self._extra = extra
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
@@ -105,6 +108,7 @@ class Mta:
                 self.watchdog,
                 extra=self._extra,
                 state=self.state,
+                everywhere=self._everywhere,
             )
         except BaseException:
             if outbound is not before:
@@ -210,6 +214,9 @@ class Mta:
         """What a plugin's command answers in this process: ``sandbox.list``. CommandError if there is none."""
         lease = self._current().lease()
         return await _command(lease.generation, name)(**arguments)
+
+    async def _here(self, name: str, arguments: Mapping[str, Any]) -> Sequence[Any]:
+        return [await self.command(name, arguments)]
 
     def gathering(self, name: str) -> Callable[[Sequence[Any]], Any] | None:
         """What makes one answer of those of several processes, where all are to be asked."""

@@ -92,6 +92,10 @@ class RecordingMta:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        """Nobody else is there."""
+        return ()
+
     async def ask(self, question: Question[T]) -> T:
         self.questions.append(question)
         known = self._answers.get(type(question))

@@ -94,8 +94,8 @@ class Webhooks(Plugin):
         }
         shared = Private(data)
         for recipient in envelope.recipients:
-            to = recipient.address
-            self.mta.emit(Event(_new_id(), EventType.REQUEST, now, envelope.account, envelope.id, to, shared))
+            to, message_id = recipient.address, envelope.message_id(recipient)
+            self.mta.emit(Event(_new_id(), EventType.REQUEST, now, envelope.account, message_id, to, shared))
 
     @hookimpl
     def on_result(self, delivery: Delivery, result: Result) -> None:
@@ -110,7 +110,7 @@ class Webhooks(Plugin):
             at=self.mta.clock.now(),
             account=envelope.account,
             stream=envelope.stream,
-            message_id=envelope.id,
+            message_id=envelope.message_id(delivery.recipient),
             recipient=delivery.recipient.address,
             vars=custom_data(delivery.message),
             reply=result.reply,
