@@ -1,6 +1,6 @@
 """mtaframe: a plugin-based MTA framework for outbound mail. These are the names that plugins import."""
 
-from mtaframe.account import Account, Credential
+from mtaframe.account import Account, Credential, Token
 from mtaframe.address import Address
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
@@ -9,6 +9,7 @@ from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
 from mtaframe.lifecycle import (
+    AccountBook,
     Attempt,
     Clock,
     CommandError,
@@ -35,6 +36,7 @@ from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
     "Account",
+    "AccountBook",
     "AccountStanding",
     "Address",
     "Attempt",
@@ -84,6 +86,7 @@ __all__ = [
     "Standing",
     "State",
     "Tls",
+    "Token",
     "Transport",
     "Verdict",
     "command",

@@ -1,8 +1,12 @@
-"""Who submits mail: an account with its credentials, domains and streams, as ``conf/accounts.toml`` has it."""
+"""Who submits mail: an account with its credentials, tokens, domains and streams, as ``conf/accounts.toml`` has it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mtaframe.redaction import Redacted
+
+Dialect = Literal["auto", "2021", "2025"]
+"""Which generation of MimePost's API a token's client speaks; auto: what its requests tell."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -11,6 +15,18 @@ class Credential(Redacted):
 
     user: str
     hash: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token(Redacted):
+    """A token for HTTP: the ``id`` that stands in its text, and the hash of its secret (``tokens``)."""
+
+    _shown = ("name",)
+
+    name: str
+    id: str
+    hash: str
+    dialect: Dialect = "auto"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,3 +45,4 @@ class Account(Redacted):
     streams: frozenset[str] = frozenset()
     credentials: tuple[Credential, ...] = ()
     on_defer: str | None = None
+    tokens: tuple[Token, ...] = ()

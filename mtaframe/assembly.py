@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from mtaframe.account import Account
 from mtaframe.accounts import Accounts
 from mtaframe.config import ConfigError, Configuration, Fault, Source, cross_faults, load, snapshot
 from mtaframe.delivery import Result
@@ -17,7 +16,7 @@ from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Resolver
+from mtaframe.lifecycle import AccountBook, Clock, Http, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -37,7 +36,7 @@ Classes = Mapping[str, type[Any]]
 class Facade:
     """What the plugins of one generation may ask of the core (``mtaframe.Mta``)."""
 
-    def __init__(self, outbound: "Outbound", clock: Clock, accounts: Mapping[str, Account], state: State) -> None:
+    def __init__(self, outbound: "Outbound", clock: Clock, accounts: AccountBook, state: State) -> None:
         self.hostname = outbound.hostname
         self.clock = clock
         self.resolver: Resolver = outbound.resolver

@@ -8,9 +8,10 @@ import os
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.explanation import Finding, guess
 from mtaframe.notation import Endpoint
-from mtaframe.settings import AccountsSettings, ListenerSettings, Settings
+from mtaframe.settings import ListenerSettings, Settings
 from mtaframe.toml_position import Path
 
 
@@ -49,6 +50,18 @@ def of_accounts(accounts: AccountsSettings) -> list[Finding]:
         *_repeated(
             ((("account", i, "domains", j), domain) for i, a in listed for j, domain in enumerate(a.domains)),
             'the domain "{}" is in this file already',
+        ),
+        *_repeated(
+            ((("account", i, "token", j, "id"), t.id) for i, a in listed for j, t in enumerate(a.token)),
+            "another token has this id already",
+        ),
+        *(
+            finding
+            for i, a in listed
+            for finding in _repeated(
+                ((("account", i, "token", j, "name"), t.name) for j, t in enumerate(a.token)),
+                'another token of this account is named "{}" already',
+            )
         ),
         *_parents(accounts),
     ]

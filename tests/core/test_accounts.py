@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mtaframe import accounts as module
 from mtaframe.account import Account, Credential
+from mtaframe.account_settings import CredentialSettings
 from mtaframe.accounts import REMEMBERED, Accounts, hash_password
-from mtaframe.settings import CredentialSettings
 from mtaframe.testing import VirtualClock
 
 SHOP = Account("shop", domains=frozenset({"example.com", ".sub.example.com"}),
