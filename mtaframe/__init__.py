@@ -1,6 +1,6 @@
 """mtaframe: a plugin-based MTA framework for outbound mail. These are the names that plugins import."""
 
-from mtaframe.account import Account, Credential, Token
+from mtaframe.account import Account, Credential, Status, Token
 from mtaframe.address import Address
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
@@ -85,6 +85,7 @@ __all__ = [
     "Source",
     "Standing",
     "State",
+    "Status",
     "Tls",
     "Token",
     "Transport",

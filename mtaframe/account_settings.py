@@ -1,11 +1,11 @@
 """The keys of ``conf/accounts.toml``; the shipped file, the schema and the docs show each."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mtaframe.account import Dialect
+from mtaframe.account import Dialect, Status
 from mtaframe.notation import NAME, Domains, Model
 from mtaframe.settings import OnDefer
 
@@ -53,6 +53,12 @@ class AccountSettings(Model):
 
     name: str = Field(pattern=NAME, description="Its name in logs, events and limits.")
     parent: str | None = Field(default=None, description="The account that this one belongs to.")
+    status: Status = Field(
+        default=Status.APPROVED,
+        description="approved; limited: it has a share of its limits; pending: it may mail only its verified sandbox "
+        "addresses; suspended: it may not send; closed: it is an account no more. The worst of its own and of "
+        "those above it holds.",
+    )
     domains: tuple[Domains, ...] = Field(
         default=(), description='Domains that are its own: "example.com", or ".example.com" for all below it.'
     )
@@ -61,6 +67,24 @@ class AccountSettings(Model):
     )
     streams: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field(
         default=(), description="Kinds of mail that it keeps apart, such as receipts and newsletters."
+    )
+    pool: str | None = Field(
+        default=None,
+        description="The pool of ip_pools.toml that its mail leaves by, where no rule there says otherwise.",
+    )
+    per_hour: int | None = Field(
+        default=None, ge=1, description="Recipients an hour of the clock. Without: what thresholds.toml says."
+    )
+    per_day: int | None = Field(
+        default=None, ge=1, description="Recipients a day in UTC. Without: what thresholds.toml says."
+    )
+    quota: int | None = Field(
+        default=None, ge=1, description="Recipients a calendar month in UTC, paid for in advance. Without: any number."
+    )
+    limits: Literal["shared", "split"] = Field(
+        default="shared",
+        description="What per_hour, per_day and quota mean for its sub-accounts. shared: they count all their mail "
+        "together with its own. split: each one without numbers of its own has the same for itself.",
     )
     credential: tuple[CredentialSettings, ...] = Field(default=(), description="Who may log in for it.")
     token: tuple[TokenSettings, ...] = Field(default=(), description="What its programs show to the HTTP API.")

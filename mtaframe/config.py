@@ -261,6 +261,12 @@ def _accounts(settings: AccountsSettings) -> tuple[Account, ...]:
             tuple(Credential(credential.user, credential.hash) for credential in account.credential),
             account.on_defer,
             tuple(Token(token.name, token.id, token.hash, token.dialect) for token in account.token),
+            account.status,
+            account.pool,
+            account.per_hour,
+            account.per_day,
+            account.quota,
+            account.limits,
         )
         for account in settings.account
     )

@@ -8,7 +8,8 @@ import os
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from mtaframe.account_settings import AccountsSettings
+from mtaframe.account import Status
+from mtaframe.account_settings import AccountSettings, AccountsSettings
 from mtaframe.explanation import Finding, guess
 from mtaframe.notation import Endpoint
 from mtaframe.settings import ListenerSettings, Settings
@@ -82,8 +83,29 @@ def accounts_with(settings: Settings, accounts: AccountsSettings) -> list[Findin
     return [
         finding
         for i, account in enumerate(accounts.account)
-        for finding in _keeper(settings, ("account", i, "on_defer"), account.on_defer)
+        for finding in (
+            *_keeper(settings, ("account", i, "on_defer"), account.on_defer),
+            *_unheeded(settings, ("account", i), account),
+        )
     ]
+
+
+_HEEDED_BY = {
+    "status": "admission",
+    "quota": "admission",
+    "pool": "ip_pools",
+    "per_hour": "thresholds",
+    "per_day": "thresholds",
+}
+"""Keys of an account that say nothing to the core: which bundled plugin does what they say."""
+
+
+def _unheeded(settings: Settings, place: Path, account: AccountSettings) -> Iterator[Finding]:
+    """A suspension that suspends nobody must not go unnoticed."""
+    for key, plugin in _HEEDED_BY.items():
+        if getattr(account, key) not in (None, Status.APPROVED) and plugin not in settings.plugins:
+            text = f'nobody heeds it, for the plugin "{plugin}" is not listed in mtaframe.toml'
+            yield Finding((*place, key), text, "warning")
 
 
 def with_transports(settings: Settings, transports: Mapping[str, bool]) -> list[Finding]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
-from mtaframe.account import Account, Token
+from mtaframe.account import Account, Status, Token
 from mtaframe.delivery import Delivery, Result, Route
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
@@ -139,6 +139,18 @@ class Http(Protocol):
 
 class AccountBook(Mapping[str, Account], ABC):
     """All accounts by name, of one generation of the configuration, and the proof of who somebody is."""
+
+    @abstractmethod
+    def chain(self, name: str) -> Sequence[Account]:
+        """The account, its parent, and so on up; empty if there is no such account."""
+
+    @abstractmethod
+    def below(self, name: str) -> Sequence[str]:
+        """The names of all its sub-accounts, and of theirs."""
+
+    @abstractmethod
+    def status_of(self, name: str) -> Status:
+        """The worst along the chain; closed if there is no such account."""
 
     @abstractmethod
     async def authenticate(self, user: str, password: str) -> Account | None:
