@@ -2,6 +2,7 @@
 
 from mtaframe.account import Account, Credential, Status, Token
 from mtaframe.address import Address
+from mtaframe.author import author_domains
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
@@ -90,6 +91,7 @@ __all__ = [
     "Token",
     "Transport",
     "Verdict",
+    "author_domains",
     "command",
     "decoded_value",
     "encoded_phrase",
