@@ -1,7 +1,8 @@
 """mtaframe: a plugin-based MTA framework for outbound mail. These are the names that plugins import."""
 
-from mtaframe.account import Account, Credential
+from mtaframe.account import Account, Credential, Status, Token
 from mtaframe.address import Address
+from mtaframe.author import author_domains
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
@@ -9,6 +10,7 @@ from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
 from mtaframe.lifecycle import (
+    AccountBook,
     Attempt,
     Clock,
     CommandError,
@@ -37,6 +39,7 @@ from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
     "Account",
+    "AccountBook",
     "AccountStanding",
     "Address",
     "Attempt",
@@ -89,9 +92,12 @@ __all__ = [
     "Source",
     "Standing",
     "State",
+    "Status",
     "Tls",
+    "Token",
     "Transport",
     "Verdict",
+    "author_domains",
     "command",
     "decoded_value",
     "encoded_phrase",

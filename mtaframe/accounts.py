@@ -1,4 +1,4 @@
-"""The accounts of one generation, and the proof of a password.
+"""The accounts of one generation, and the proof of a password or a token.
 
 The rule: checking a password never stalls the mail, and a wrong name costs as much as a wrong password. A password
 just proven is remembered for a minute, as a keyed digest whose key nobody else has.
@@ -8,25 +8,27 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from mtaframe.account import Account
+from mtaframe.account import Account, Status, Token
 from mtaframe.clock import SystemClock
-from mtaframe.lifecycle import Clock
+from mtaframe.lifecycle import AccountBook, Clock
 from mtaframe.message import Message
+from mtaframe.tokens import is_proven, taken_apart
 
 REMEMBERED = 60.0
 """Seconds for which a proven password needs no second proof."""
 
+_WORST = {status: place for place, status in enumerate(Status)}
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # 19 MiB: OWASP's choice, about 30 ms
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$cLcQvmldDf6Na+ohgYvA1g$vDLQR7wz47HFPFIKmOdknR7807FknngqMzvpK5K/eBs"
 
 
-class Accounts(Mapping[str, Account]):
+class Accounts(AccountBook):
     """All accounts by name."""
 
     def __init__(self, accounts: Iterable[Account] = (), clock: Clock | None = None) -> None:
@@ -34,7 +36,17 @@ class Accounts(Mapping[str, Account]):
         self._clock: Clock = clock or SystemClock()
         everyone = self._accounts.values()
         self._owners = {domain: account for account in everyone for domain in account.domains}
-        self._hashes = {c.user: (account, c.hash) for account in everyone for c in account.credentials}
+        self._chains = {account.name: self._upwards(account) for account in everyone}
+        self._below: dict[str, list[str]] = {}
+        for name, (_, *above) in self._chains.items():
+            for each in above:
+                self._below.setdefault(each.name, []).append(name)
+        self._status = {
+            name: max((each.status for each in chain), key=_WORST.__getitem__) for name, chain in self._chains.items()
+        }
+        open_ones = [account for account in everyone if self._status[account.name] is not Status.CLOSED]
+        self._tokens = {token.id: (account, token) for account in open_ones for token in account.tokens}
+        self._hashes = {c.user: (account, c.hash) for account in open_ones for c in account.credentials}
         # The stand-in for unknown users is as dear as a real one; its answer is never used.
         self._stand_in = next((hash_ for _, hash_ in self._hashes.values()), _NOBODY)
         self._key = secrets.token_bytes(32)
@@ -53,6 +65,24 @@ class Accounts(Mapping[str, Account]):
 
     def __repr__(self) -> str:
         return f"Accounts({len(self)})"
+
+    def chain(self, name: str) -> Sequence[Account]:
+        """The account, its parent, and so on up; empty if there is no such account."""
+        return self._chains.get(name, ())
+
+    def below(self, name: str) -> Sequence[str]:
+        """The names of all its sub-accounts, and of theirs."""
+        return self._below.get(name, ())
+
+    def status_of(self, name: str) -> Status:
+        """The worst along the chain; closed if there is no such account."""
+        return self._status.get(name, Status.CLOSED)
+
+    def _upwards(self, account: Account) -> Sequence[Account]:
+        chain = [account]
+        while (parent := self._accounts.get(chain[-1].parent or "")) is not None and parent not in chain:
+            chain.append(parent)
+        return tuple(chain)
 
     def owner_of(self, domain: str) -> Account | None:
         """The account that the domain belongs to: by its own name, else by the nearest entry ``.parent``."""
@@ -75,6 +105,15 @@ class Accounts(Mapping[str, Account]):
     def of_user(self, user: str) -> Account | None:
         """The account that this user logs in to, or None."""
         return self._hashes[user][0] if user in self._hashes else None
+
+    def of_token(self, text: str) -> tuple[Account, Token] | None:
+        """The account of this token, and which of its tokens it is; or None."""
+        found = taken_apart(text)
+        if found is None:
+            return None
+        token_id, secret = found
+        known = self._tokens.get(token_id)
+        return known if is_proven(secret, known[1].hash if known else None) else None
 
     async def authenticate(self, user: str, password: str) -> Account | None:
         """The account of these credentials, or None. Half of the cores at most prove passwords at once."""

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from mtaframe.account import Account
 from mtaframe.accounts import Accounts
 from mtaframe.config import ConfigError, Configuration, Fault, Source, cross_faults, load, snapshot
 from mtaframe.delivery import Result
@@ -17,7 +16,7 @@ from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Identity, Resolver
+from mtaframe.lifecycle import AccountBook, Clock, Http, Identity, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -43,7 +42,7 @@ class Facade:
         self,
         outbound: "Outbound",
         clock: Clock,
-        accounts: Mapping[str, Account],
+        accounts: AccountBook,
         state: State,
         everywhere: Everywhere | None = None,
     ) -> None:

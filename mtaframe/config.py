@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mtaframe import consistency
-from mtaframe.account import Account, Credential
+from mtaframe.account import Account, Credential, Token
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.explanation import Finding, explained, guess
 from mtaframe.redaction import Redacted
-from mtaframe.settings import AccountsSettings, Settings
+from mtaframe.settings import Settings
 from mtaframe.toml_position import Path as Place
 from mtaframe.toml_position import positions
 
@@ -259,6 +260,13 @@ def _accounts(settings: AccountsSettings) -> tuple[Account, ...]:
             frozenset(account.streams),
             tuple(Credential(credential.user, credential.hash) for credential in account.credential),
             account.on_defer,
+            tuple(Token(token.name, token.id, token.hash, token.dialect) for token in account.token),
+            account.status,
+            account.pool,
+            account.per_hour,
+            account.per_day,
+            account.quota,
+            account.limits,
         )
         for account in settings.account
     )

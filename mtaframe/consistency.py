@@ -8,9 +8,11 @@ import os
 import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from mtaframe.account import Status
+from mtaframe.account_settings import AccountSettings, AccountsSettings
 from mtaframe.explanation import Finding, guess
 from mtaframe.notation import Endpoint
-from mtaframe.settings import AccountsSettings, ListenerSettings, Settings
+from mtaframe.settings import ListenerSettings, Settings
 from mtaframe.toml_position import Path
 
 
@@ -50,6 +52,18 @@ def of_accounts(accounts: AccountsSettings) -> list[Finding]:
             ((("account", i, "domains", j), domain) for i, a in listed for j, domain in enumerate(a.domains)),
             'the domain "{}" is in this file already',
         ),
+        *_repeated(
+            ((("account", i, "token", j, "id"), t.id) for i, a in listed for j, t in enumerate(a.token)),
+            "another token has this id already",
+        ),
+        *(
+            finding
+            for i, a in listed
+            for finding in _repeated(
+                ((("account", i, "token", j, "name"), t.name) for j, t in enumerate(a.token)),
+                'another token of this account is named "{}" already',
+            )
+        ),
         *_parents(accounts),
     ]
 
@@ -69,8 +83,29 @@ def accounts_with(settings: Settings, accounts: AccountsSettings) -> list[Findin
     return [
         finding
         for i, account in enumerate(accounts.account)
-        for finding in _keeper(settings, ("account", i, "on_defer"), account.on_defer)
+        for finding in (
+            *_keeper(settings, ("account", i, "on_defer"), account.on_defer),
+            *_unheeded(settings, ("account", i), account),
+        )
     ]
+
+
+_HEEDED_BY = {
+    "status": "admission",
+    "quota": "admission",
+    "pool": "ip_pools",
+    "per_hour": "thresholds",
+    "per_day": "thresholds",
+}
+"""Keys of an account that say nothing to the core: which bundled plugin does what they say."""
+
+
+def _unheeded(settings: Settings, place: Path, account: AccountSettings) -> Iterator[Finding]:
+    """A suspension that suspends nobody must not go unnoticed."""
+    for key, plugin in _HEEDED_BY.items():
+        if getattr(account, key) not in (None, Status.APPROVED) and plugin not in settings.plugins:
+            text = f'nobody heeds it, for the plugin "{plugin}" is not listed in mtaframe.toml'
+            yield Finding((*place, key), text, "warning")
 
 
 def with_transports(settings: Settings, transports: Mapping[str, bool]) -> list[Finding]:

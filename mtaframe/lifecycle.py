@@ -4,6 +4,7 @@ A plugin is a class that an entry point in the group ``mtaframe`` names. Everyth
 subclassing it gives the defaults and the types.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
-from mtaframe.account import Account
+from mtaframe.account import Account, Status, Token
 from mtaframe.delivery import Delivery, Result, Route
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
@@ -152,6 +153,30 @@ class Identity(Redacted):
     is_kept: bool = False
 
 
+class AccountBook(Mapping[str, Account], ABC):
+    """All accounts by name, of one generation of the configuration, and the proof of who somebody is."""
+
+    @abstractmethod
+    def chain(self, name: str) -> Sequence[Account]:
+        """The account, its parent, and so on up; empty if there is no such account."""
+
+    @abstractmethod
+    def below(self, name: str) -> Sequence[str]:
+        """The names of all its sub-accounts, and of theirs."""
+
+    @abstractmethod
+    def status_of(self, name: str) -> Status:
+        """The worst along the chain; closed if there is no such account."""
+
+    @abstractmethod
+    async def authenticate(self, user: str, password: str) -> Account | None:
+        """The account of these credentials, or None."""
+
+    @abstractmethod
+    def of_token(self, text: str) -> tuple[Account, Token] | None:
+        """The account of this token, and which of its tokens it is; or None."""
+
+
 class Mta(Protocol):
     """What a plugin may ask of the core."""
 
@@ -166,7 +191,7 @@ class Mta(Protocol):
     def resolver(self) -> Resolver: ...
 
     @property
-    def accounts(self) -> Mapping[str, Account]:
+    def accounts(self) -> AccountBook:
         """All accounts by name, of this plugin's generation of the configuration."""
 
     @property

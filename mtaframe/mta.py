@@ -52,8 +52,7 @@ class Mta:
     """One process at work.
 
     ``ledger``, ``state`` and ``turn`` are what it shares with others, ``everywhere`` asks them; without, it is alone.
-    ``extra`` are plugin
-    classes known without an entry point, by name: a test's own.
+    ``extra`` are plugin classes known without an entry point, by name: a test's own.
     """
 
     def __init__(

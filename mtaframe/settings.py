@@ -1,19 +1,16 @@
-"""The keys of ``conf/mtaframe.toml`` and ``conf/accounts.toml``; the shipped files, the schema and the docs show each.
+"""The keys of ``conf/mtaframe.toml``; the shipped file, the schema and the docs show each.
 
 A model holds what one table can know of itself; what needs two tables or two files is in ``consistency``.
 """
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mtaframe.delivery import Tls
-from mtaframe.notation import NAME, Domain, Domains, Endpoint, FilePath, Model, Network, endpoint, own_name, server
+from mtaframe.notation import NAME, Domain, Endpoint, FilePath, Model, Network, endpoint, own_name, server
 from mtaframe.quantity import Duration, Size
 from mtaframe.secret import Secret
-
-_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
 
 HTTP_KEYS = frozenset(
     {
@@ -314,41 +311,3 @@ class Settings(Model):
     def grants(self, plugin: str) -> PluginSettings:
         """The operator's settings for a plugin, or the defaults."""
         return self.plugin.get(plugin, PluginSettings())
-
-
-def _argon2_hash(text: str) -> str:
-    if not _ARGON2.fullmatch(text):
-        raise ValueError("not an argon2id hash: run `mtaframe account hash` and write what it prints")
-    return text
-
-
-class CredentialSettings(Model):
-    """A user name and the hash of its password: ``[[account.credential]]``."""
-
-    user: str = Field(min_length=1, description="The name for AUTH; no two credentials share one.")
-    hash: Annotated[str, AfterValidator(_argon2_hash)] = Field(
-        description="What `mtaframe account hash` printed for the password."
-    )
-
-
-class AccountSettings(Model):
-    """Who submits mail: ``[[account]]``."""
-
-    name: str = Field(pattern=NAME, description="Its name in logs, events and limits.")
-    parent: str | None = Field(default=None, description="The account that this one belongs to.")
-    domains: tuple[Domains, ...] = Field(
-        default=(), description='Domains that are its own: "example.com", or ".example.com" for all below it.'
-    )
-    on_defer: OnDefer | None = Field(
-        default=None, description="Who keeps what could not be delivered now, in place of what its listener says."
-    )
-    streams: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field(
-        default=(), description="Kinds of mail that it keeps apart, such as receipts and newsletters."
-    )
-    credential: tuple[CredentialSettings, ...] = Field(default=(), description="Who may log in for it.")
-
-
-class AccountsSettings(Model):
-    """``conf/accounts.toml``."""
-
-    account: tuple[AccountSettings, ...] = Field(default=(), description="Who submits mail.")

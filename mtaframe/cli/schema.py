@@ -19,9 +19,10 @@ def schema(file: str) -> None:
     from pydantic import BaseModel
 
     from mtaframe import reference
+    from mtaframe.account_settings import AccountsSettings
     from mtaframe.explanation import guess
     from mtaframe.plugins import PluginError, config_class, installed, plugin_class
-    from mtaframe.settings import AccountsSettings, Settings
+    from mtaframe.settings import Settings
 
     name = Path(file).name.removesuffix(".toml")
     try:

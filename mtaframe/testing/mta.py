@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mtaframe.account import Account
+from mtaframe.accounts import Accounts
 from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import Clock, Http, Identity, Resolver
+from mtaframe.lifecycle import AccountBook, Clock, Http, Identity, Resolver
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.state import MemoryState
@@ -54,7 +55,7 @@ class RecordingMta:
         self.hostname = hostname
         self.clock: Clock = clock or VirtualClock()
         self.resolver: Resolver = resolver or NoResolver()
-        self.accounts: Mapping[str, Account] = {account.name: account for account in accounts}
+        self.accounts: AccountBook = Accounts(accounts, self.clock)
         self.state: State = state or MemoryState(self.clock)
         self.http: Http = http or HttpClient(self.resolver)
         """A real client: close it if the plugin has used it."""

@@ -81,6 +81,9 @@ class IpPools(Plugin):
             for name in accounts:
                 if name not in self.mta.accounts:
                     raise ValueError(f'conf/ip_pools.toml: {place}: there is no account "{name}"')
+        for account in self.mta.accounts.values():
+            if account.pool is not None and (trouble := self._pools.trouble(account.name, account.pool)):
+                raise ValueError(f'conf/accounts.toml: the account "{account.name}": {trouble}')
 
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
         return {RestingSources: self._resting, RestSource: self._rest_asked}
@@ -129,7 +132,8 @@ class IpPools(Plugin):
                 return self.config.limited_pool, f"the account is {standing.value}"
         if route.pool in self._pools:
             return route.pool, "chosen by another plugin"
-        return self._pools.chosen(delivery)
+        known = self.mta.accounts.get(account) if account is not None else None
+        return self._pools.chosen(delivery, known.pool if known is not None else None)
 
     def _is_off(self, name: str) -> bool:
         return name in self._off or name in self._missing or name in self._rests

@@ -33,17 +33,27 @@ class Pools:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._by_name.values())
 
-    def chosen(self, delivery: Delivery) -> tuple[str | None, str]:
-        """The pool for this copy, or None, and in words why it is this one."""
+    def chosen(self, delivery: Delivery, own: str | None = None) -> tuple[str | None, str]:
+        """The pool for this copy, or None, and in words why it is this one. ``own`` is the account's, if it has one."""
         account = delivery.envelope.account
         for number, rule in enumerate(self._rules, 1):
             owners = self._by_name[rule.pool].accounts
             if (not owners or account in owners) and fits(rule, delivery):
                 return rule.pool, f"rule {number}"
+        if own is not None:
+            return own, "the account's pool"
         for pool in self._by_name.values():
             if account in pool.accounts:
                 return pool.name, "kept for this account"
         return self._default, "default_pool"
+
+    def trouble(self, account: str, name: str) -> str | None:
+        """Why the account can't have this pool for its own; None if it can."""
+        pool = self._by_name.get(name)
+        if pool is None:
+            return f'there is no pool "{name}" in conf/ip_pools.toml'
+        is_open = not pool.accounts or account in pool.accounts
+        return None if is_open else f'the pool "{name}" is kept for other accounts'
 
     def source(self, pair: bytes, pool: str, is_off: Callable[[str], bool]) -> tuple[str, str] | None:
         """Pool and source that this pair leaves by, of those that are not off; None, if none is left."""

@@ -27,6 +27,7 @@ from mtaframe import (
     Reject,
     Result,
     Standing,
+    Status,
     command,
     event_type,
     hookimpl,
@@ -90,7 +91,7 @@ class Thresholds(Plugin):
         super().__init__(config, mta)
         self._shadow = config.mode == "shadow"
         self._rules = tuple(Rule(row, config) for row in config.policy)
-        self._limits = Limits(config)
+        self._limits = Limits(config, mta.accounts)
         self._books = Books(mta.state, mta.clock)
         self._books.judge_by(self._rules, config.mode)
         self._judging: set[asyncio.Task[None]] = set()
@@ -121,9 +122,9 @@ class Thresholds(Plugin):
         return {AccountStanding: self._standing}
 
     async def _standing(self, question: AccountStanding) -> Standing:
-        if self._shadow or question.account not in self.mta.accounts:
+        if question.account not in self.mta.accounts:
             return Standing.GOOD
-        return STEPS[(await self._book(question.account)).standing]
+        return STEPS[self._step(await self._book(question.account))]
 
     # Mail that wants to go out.
 
@@ -150,7 +151,7 @@ class Thresholds(Plugin):
     ) -> tuple[Recipient, ...] | Reject | Defer:
         """The recipients, noted as counted, or why they may not go out."""
         account = envelope.account or ""
-        keys = [""]
+        keys = ["", *self._limits.shared(account)]
         if envelope.stream is not None and envelope.stream in self.mta.accounts[account].streams:
             keys.append(envelope.stream)
         wanted = {key: sum(key not in _noted(one) for one in recipients) for key in keys}
@@ -167,7 +168,7 @@ class Thresholds(Plugin):
 
     async def _taken(self, book: Book, wanted: Mapping[str, int]) -> Defer | None:
         """Count so many recipients by stream, all of them or none."""
-        step = GOOD if self._shadow else book.standing
+        step = self._step(book)
         taken: dict[str, int] = {}
         for stream, count in wanted.items():
             bounds = self._limits.bounds(book.account, stream, step)
@@ -180,6 +181,11 @@ class Thresholds(Plugin):
                 return self._refusal(book, self._limits.exceeded(book.account, stream, step, over))
             taken[stream] = count
         return None
+
+    def _step(self, book: Book) -> int:
+        """Where it stands as to its limits: the operator's word holds in a shadow run, too."""
+        said = LIMITED if self.mta.accounts.status_of(book.account) is Status.LIMITED else GOOD
+        return said if self._shadow else max(said, book.standing)
 
     def _refusal(self, book: Book, limit: Exceeded) -> Defer:
         why = reason(book.rules, book.steps, book.tallies) if limit.is_cut else None
@@ -301,8 +307,9 @@ class Thresholds(Plugin):
     async def explain(self, account: str) -> Sequence[Mapping[str, Any]]:
         """Every rule and limit of one account: its figure, what is allowed, and what the next step would take."""
         book = await self._known(account)
-        streams = ("", *sorted(self.mta.accounts[account].streams))
-        return explanation(book, self._limits, {stream: await self._books.used(book, stream) for stream in streams})
+        keys = ("", *self._limits.shared(account), *sorted(self.mta.accounts[account].streams))
+        used = {key: await self._books.used(book, key) for key in keys}
+        return explanation(book, self._limits, used, self._step(book))
 
     @command
     async def resume(self, account: str) -> str:

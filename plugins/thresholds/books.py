@@ -71,7 +71,11 @@ class Book:
     def used_counter(self, stream: str) -> Counter:
         counter = self.used_counters.get(stream)
         if counter is None:
-            counter = self.used_counters[stream] = Counter("thresholds.recipients", self.account, stream)
+            if stream.startswith("@"):  # what an account shares with its sub-accounts
+                counter = Counter("thresholds.shared", stream[1:])
+            else:
+                counter = Counter("thresholds.recipients", self.account, stream)
+            self.used_counters[stream] = counter
         return counter
 
     @property

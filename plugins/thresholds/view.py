@@ -5,7 +5,7 @@ from typing import Any
 
 from mtaframe_plugins.thresholds.books import Book
 from mtaframe_plugins.thresholds.ladder import COUNTED, STEPS, SUSPENDED, Rule, shown, span
-from mtaframe_plugins.thresholds.limits import Limits
+from mtaframe_plugins.thresholds.limits import SHARED, Limits
 
 Row = Mapping[str, Any]
 
@@ -17,15 +17,17 @@ def overview(book: Book) -> Row:
     return {"account": book.account, "standing": STEPS[book.standing].value, "sent": book.tallies[widest][0], **figures}
 
 
-def explanation(book: Book, limits: Limits, used: Mapping[str, tuple[int, int]]) -> Sequence[Row]:
+def explanation(book: Book, limits: Limits, used: Mapping[str, tuple[int, int]], step: int) -> Sequence[Row]:
     """Every rule of the policy and every limit that holds for the account.
 
-    ``used`` has the recipients of this hour and of this day by stream; "" is the account as a whole.
+    ``used`` has the recipients of this hour and of this day by key: "" is the account as a whole; see ``limits``.
+    ``step`` is where it stands as to its limits.
     """
     rows = [_rule(rule, step, book) for rule, step in zip(book.rules, book.steps, strict=True)]
-    for stream, counts in used.items():
-        name = f"recipients of {stream}" if stream else "recipients"
-        bounds = limits.bounds(book.account, stream, book.standing)
+    for key, counts in used.items():
+        shared = f"recipients of {key.removeprefix(SHARED)} and its sub-accounts"
+        name = shared if key.startswith(SHARED) else f"recipients of {key}" if key else "recipients"
+        bounds = limits.bounds(book.account, key, step)
         for words, count, at_most in zip(("an hour", "a day"), counts, bounds, strict=True):
             rows.append(_line(f"{name} {words}", str(count), "any number" if at_most is None else str(at_most)))
     if book.standing == SUSPENDED:

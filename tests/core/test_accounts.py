@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtaframe import accounts as module
-from mtaframe.account import Account, Credential
+from mtaframe.account import Account, Credential, Status, Token
+from mtaframe.account_settings import AccountsSettings, CredentialSettings
 from mtaframe.accounts import REMEMBERED, Accounts, hash_password
-from mtaframe.settings import CredentialSettings
+from mtaframe.consistency import accounts_with
+from mtaframe.settings import Settings
 from mtaframe.testing import VirtualClock
+from mtaframe.tokens import hash_secret
 
 SHOP = Account("shop", domains=frozenset({"example.com", ".sub.example.com"}),
                credentials=(Credential("shop@example.com", hash_password("correct horse")),))  # fmt: skip
@@ -151,3 +154,48 @@ async def test_the_loop_stays_awake_during_a_storm_of_wrong_passwords():
         longest, last = max(longest, now - last), now
     assert await storm == [None] * 20
     assert longest < 1.0, "one proof after the other on the loop would take longer than that"
+
+
+def test_the_worst_status_along_the_chain_holds():
+    tree = [
+        Account("top", status=Status.LIMITED),
+        Account("middle", "top"),
+        Account("low", "middle", status=Status.PENDING),
+        Account("gone", "middle", status=Status.CLOSED),
+        Account("orphan", "nobody"),
+    ]
+    accounts = Accounts(tree)
+    assert {name: accounts.status_of(name).value for name in (*accounts, "nobody")} == {
+        "top": "limited",
+        "middle": "limited",
+        "low": "pending",
+        "gone": "closed",
+        "orphan": "approved",
+        "nobody": "closed",
+    }
+    assert [account.name for account in accounts.chain("low")] == ["low", "middle", "top"]
+    assert (sorted(accounts.below("top")), accounts.below("low")) == (["gone", "low", "middle"], ())
+    assert accounts.chain("nobody") == ()
+
+
+async def test_what_is_closed_above_proves_nothing_below():
+    token = Token("website", "a" * 12, hash_secret("A" * 43))
+    below = Account("club", "shop", credentials=CLUB.credentials, tokens=(token,))
+    for status, is_open in [(Status.SUSPENDED, True), (Status.CLOSED, False)]:
+        accounts = Accounts([Account("shop", status=status, domains=frozenset({"example.com"})), below])
+        assert (await accounts.authenticate("club", "пароль ✓") is below) is is_open
+        assert (accounts.of_token(f"mta_{'a' * 12}_{'A' * 43}") is not None) is is_open
+        assert (accounts.of_user("club") is below) is is_open
+        assert accounts.owner_of("example.com") is accounts["shop"], "its mail is known for its own"
+
+
+def test_what_nobody_heeds_is_told():
+    accounts = AccountsSettings.model_validate(
+        {"account": [{"name": "shop", "status": "suspended", "pool": "a"}, {"name": "club", "quota": 5, "per_hour": 1}]}
+    )
+    assert [(f.path, f.kind) for f in accounts_with(Settings(plugins=("ip_pools",)), accounts)] == [
+        (("account", 0, "status"), "warning"),
+        (("account", 1, "quota"), "warning"),
+        (("account", 1, "per_hour"), "warning"),
+    ]
+    assert accounts_with(Settings(plugins=("ip_pools", "admission", "usage", "thresholds")), accounts) == []

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import Field, field_validator
 
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.config import ConfigError, Source, cross_faults, load, snapshot
 from mtaframe.lifecycle import NoConfig
 from mtaframe.notation import FilePath, Model
 from mtaframe.quantity import Duration
 from mtaframe.reference import schema, settings_table
 from mtaframe.secret import Secret
-from mtaframe.settings import AccountsSettings, Settings
+from mtaframe.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$cLcQvmldDf6Na+ohgYvA1g$vDLQR7wz47HFPFIKmOdknR7807FknngqMzvpK5K/eBs"

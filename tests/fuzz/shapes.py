@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from mtaframe import Field, Message, parts, with_texts
 from mtaframe.address import Address
+from mtaframe.author import domains
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
 from mtaframe.link import Link
 from mtaframe.logs import pairs
@@ -20,7 +21,7 @@ from mtaframe.smtp_server.forwarding import XCLIENT, attributes
 from mtaframe.smtp_server.framing import Framing
 from mtaframe.toml_position import positions
 from mtaframe.xtext import decoded
-from mtaframe_plugins.dkim.author import author_domain, domains
+from mtaframe_plugins.dkim.author import author_domain
 from mtaframe_plugins.dkim.signature import Layouts, relaxed_body, signed_octets
 from mtaframe_plugins.merge_tags.header_places import runs
 from mtaframe_plugins.merge_tags.html_places import html_places

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 import mtaframe.cli
 from mtaframe import hookspecs
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.plugins import config_class, installed, plugin_class
 from mtaframe.reference import settings_table
-from mtaframe.settings import AccountsSettings, Settings
+from mtaframe.settings import Settings
 from tests.conftest import ROOT
 
 BLOCK = re.compile(r"(<!-- generated: ([\w .-]+?) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -13,11 +13,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from mtaframe import Plugin, Source, hookspecs
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.event import EventType
 from mtaframe.lifecycle import NoConfig
 from mtaframe.plugins import HOOKS, Plugins, config_class, plugin_class
 from mtaframe.reply import _OUR_FAULT
-from mtaframe.settings import AccountsSettings, PluginSettings, Settings
+from mtaframe.settings import PluginSettings, Settings
 from mtaframe.testing import (
     RecordingMta,
     delivery,

@@ -21,11 +21,12 @@ from pydantic import BaseModel, SecretStr, ValidationError
 import mtaframe
 import mtaframe_plugins
 from mtaframe import Address, Attempt, Private, Question, Redacted
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.config import ConfigError, load, snapshot
 from mtaframe.logs import Json, Lines
 from mtaframe.plugins import config_class, plugin_class
 from mtaframe.reference import keys
-from mtaframe.settings import AccountsSettings, Settings
+from mtaframe.settings import Settings
 from tests.house.test_layers import LAYERS
 from tests.house.test_rooms import POINTS
 

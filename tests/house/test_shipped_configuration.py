@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from mtaframe.account_settings import AccountsSettings
 from mtaframe.cli.check import faults_of
 from mtaframe.plugins import config_class, plugin_class
 from mtaframe.reference import keys
-from mtaframe.settings import AccountsSettings, Settings
+from mtaframe.settings import Settings
 from mtaframe.testing import authority
 from tests.conftest import ROOT
 

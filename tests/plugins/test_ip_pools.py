@@ -162,6 +162,25 @@ async def test_a_pool_that_is_kept_for_accounts_takes_their_mail_and_nobody_else
     assert await pool_of(pools, account="bank", sender="x@shop.example") == "a", "a From that anybody may write"
 
 
+async def test_an_accounts_own_pool_counts_where_no_rule_says_otherwise() -> None:
+    house = RecordingMta(accounts=[account("shop", pool="b"), account("branch", parent="shop")])
+    pools = plugin(house, rule=[{"pool": "a", "streams": ["news"]}])
+    assert await pool_of(pools, account="shop") == "b"
+    assert await pool_of(pools, account="shop", stream="news") == "a"
+    assert await pool_of(pools, account="branch") == "a", "it has none of its own"
+
+
+@pytest.mark.parametrize(
+    ("named", "trouble"),
+    [("c", 'there is no pool "c" in conf/ip_pools.toml'), ("b", 'the pool "b" is kept for other accounts')],
+)
+async def test_an_accounts_own_pool_must_be_there_for_it(named: str, trouble: str) -> None:
+    house = RecordingMta(accounts=[account("shop", pool=named), account("bank")])
+    pools = plugin(house, pool=[pool("a", "a1", "a2"), pool("b", "b1", "b2", accounts=["bank"])])
+    with pytest.raises(ValueError, match=f'^conf/accounts.toml: the account "shop": {trouble}$'):
+        await pools.start()
+
+
 async def test_a_plugin_before_may_have_named_the_pool() -> None:
     pools = plugin()
     assert (await way(pools, before=Route(pool="b"))).pool == "b"

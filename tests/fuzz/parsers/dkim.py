@@ -3,7 +3,8 @@
 from dkim.canonicalization import Relaxed, compress_whitespace, unfold_header_value
 
 from mtaframe import Message
-from mtaframe_plugins.dkim.author import a_labels, author_domain, domains
+from mtaframe.author import a_labels, domains
+from mtaframe_plugins.dkim.author import author_domain
 from mtaframe_plugins.dkim.signature import Layouts, relaxed_body, relaxed_field, signed_octets
 from tests.fuzz.parser import Parser
 
