@@ -26,6 +26,7 @@ COMMANDS = {
     "setup": "mtaframe.cli.setup:setup",
     "keygen": "mtaframe.cli.keygen:keygen",
     "account": "mtaframe.cli.account:account",
+    "approvals": "mtaframe.cli.approvals:approvals",
     "usage": "mtaframe.cli.usage:usage",
     "config": "mtaframe.cli.schema:config",
 }
