@@ -5,6 +5,7 @@ from mtaframe.address import Address
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
+from mtaframe.endpoint import Endpoint, EndpointFault
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
@@ -26,7 +27,17 @@ from mtaframe.message import Field, Message
 from mtaframe.mime import Part, parts, with_texts
 from mtaframe.notation import Domain, Domains, FilePath, Model
 from mtaframe.quantity import Duration, Size
-from mtaframe.question import AccountStanding, Question, RestingSources, RestSource, Standing
+from mtaframe.question import (
+    AccountStanding,
+    DropEndpoint,
+    Endpoints,
+    Question,
+    RestingSources,
+    RestSource,
+    SaveEndpoint,
+    Standing,
+    TryEndpoint,
+)
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
@@ -49,7 +60,11 @@ __all__ = [
     "DnsError",
     "Domain",
     "Domains",
+    "DropEndpoint",
     "Duration",
+    "Endpoint",
+    "EndpointFault",
+    "Endpoints",
     "Envelope",
     "Event",
     "EventType",
@@ -77,6 +92,7 @@ __all__ = [
     "RestingSources",
     "Result",
     "Route",
+    "SaveEndpoint",
     "Secret",
     "Session",
     "Size",
@@ -85,6 +101,7 @@ __all__ = [
     "State",
     "Tls",
     "Transport",
+    "TryEndpoint",
     "Verdict",
     "command",
     "decoded_value",
