@@ -4,6 +4,7 @@ The law: an account sees and touches its own and what the configuration names it
 fault of the plugin, which works for everybody's mail.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -36,8 +37,8 @@ T = TypeVar("T")
 
 TRIES_PER_HOUR = 60
 """Of one account: a trial makes this server call whatever the account holder says."""
-TRIAL = 8.0
-"""Seconds that a trial may take: less than a plugin has for an answer."""
+TRIAL, ANSWERED = 8.0, 9.0
+"""Seconds that a trial, and any answer, may take: less than a plugin has for it."""
 COUNTED = timedelta(days=45)
 
 NOT_NOW = EndpointFault("webhooks can't be kept now, try again later")
@@ -135,9 +136,10 @@ class Desk:
 
 
 async def _sound(work: Awaitable[T], otherwise: T) -> T:
-    """What the state can't do now is no fault of ours."""
+    """What the state can't do now, or not in time, is no fault of the plugin, which works for mail."""
     try:
-        return await work
+        async with asyncio.timeout(ANSWERED):
+            return await work
     except Exception as error:
         log.error("webhooks of an account can't be read or kept fault=%s", type(error).__name__)
         return otherwise

@@ -19,7 +19,7 @@ from mtaframe_plugins.webhooks.shelf import Shelf
 log = logging.getLogger("mtaframe.webhooks")
 
 READ_AGAIN = 600.0
-"""Seconds after which documents are read again all the same: a disk may have been in trouble."""
+"""Seconds after which documents are read again all the same: a disk may have hidden some."""
 
 
 @dataclass(slots=True)
@@ -37,6 +37,7 @@ class Holding:
     def __init__(self, owner: object, rules: WebhooksSettings, mta: Mta) -> None:
         self._held: dict[str, _Held] = {}
         self._reading: dict[str, asyncio.Task[bool]] = {}
+        self._unreadable: set[str] = set()
         self._set(owner, rules, mta)
 
     def _set(self, owner: object, rules: WebhooksSettings, mta: Mta) -> None:
@@ -104,36 +105,55 @@ class Holding:
     async def _read(self, owner: str) -> bool:
         number = self.shelf.number(owner)
         try:
-            made = await self.shelf.all(owner) if number else []
+            self._hold(owner, number, await self.shelf.all(owner) if number else [])
         except Exception as error:
-            log.error("webhooks can't be read account=%s fault=%s", owner, type(error).__name__)
-            return False
+            if owner not in self._unreadable:
+                log.error("webhooks can't be read account=%s fault=%s", owner, type(error).__name__)
+            self._unreadable.add(owner)
+            return self._goes_on(owner, number)
         finally:
             del self._reading[owner]  # not in a callback: whoever waits may want to read again before that runs
-        self._hold(owner, number, made)
+        self._unreadable.discard(owner)
+        return True
+
+    def _goes_on(self, owner: str, number: int) -> bool:
+        """Where nothing has changed what is known still holds."""
+        held = self._held.get(owner)
+        if held is None or held.number != number:
+            return False
+        held.read_again_at = self._mta.clock.monotonic() + READ_AGAIN
         return True
 
     def _hold(self, owner: str, number: int, made: Sequence[Made]) -> None:
-        """Lines as they are to be; who is gone or off gets nothing more."""
-        before = self._held.pop(owner, None)
+        """Lines as they are to be. Who is gone or off gets nothing more; a disk alone takes nobody away."""
+        before = self._held.get(owner)
         old = dict(before.lines) if before is not None else {}
+        held = _Held(number, self._mta.clock.monotonic() + READ_AGAIN)
+        for each in made:
+            known = old.pop(each.id, None)
+            if each.wish.is_active:
+                held.lines[each.id] = each.change, self._line(each, known)
+            elif known is not None:
+                known[1].end()
+        if before is not None and before.number == number:
+            held.lines |= old
+        else:
+            for _, line in old.values():
+                line.end()
         if number:
-            held = self._held[owner] = _Held(number, self._mta.clock.monotonic() + READ_AGAIN)
-            for each in made:
-                if each.wish.is_active:
-                    _, line = old.pop(each.id, (0, None))
-                    held.lines[each.id] = each.change, self._line(each, line, before)
-        for _, line in old.values():
-            line.end()
+            self._held[owner] = held
+        else:
+            self._held.pop(owner, None)
 
-    def _line(self, made: Made, line: Line | None, before: _Held | None) -> Line:
-        """A new one, or the one of before by what it is now; who saved it again wants it tried again."""
-        if line is None:
+    def _line(self, made: Made, known: tuple[int, Line] | None) -> Line:
+        """A new one, or that of before by what it is now; who saved it again wants it tried again."""
+        if known is None:
             counter = failures(made.account, made.id)
             return Line(
                 self.owner, made.settings(), self._rules, self._mta, counter, lambda: self.is_read(made.account)
             )
-        if before is None or before.lines[made.id][0] != made.change:
+        change, line = known
+        if change != made.change:
             line.take_over(self.owner, made.settings(), self._rules, self._mta)
             line.hasten()
         return line

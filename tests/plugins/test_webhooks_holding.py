@@ -258,24 +258,44 @@ async def test_an_account_that_made_nothing_costs_no_question_and_one_that_did_c
         assert documents.asked == asked
 
 
-async def test_what_a_failing_disk_hid_comes_back_by_itself(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_disk_hides_is_missing_nowhere_for_long(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holdings, "READ_AGAIN", 0.05)
     state = MemoryState(SystemClock())
     async with Receiver() as receiver:
-        plugin = await begun(state)
-        mine = await made(plugin, receiver.url)
+        knowing = await begun(state)
+        mine = await made(knowing, receiver.url)
         document = await state.documents.get("acme", "webhook", str(mine.id))
         assert document is not None
         await state.documents.drop("acme")
+        late = await begun(state)
         await asyncio.sleep(0.1)
-        tell(plugin)
-        await settled(plugin)
-        assert list(plugin._all_lines()) == []
+        for plugin in (late, knowing):
+            tell(plugin)
+            await settled(plugin)
+        assert list(late._all_lines()) == []
+        await until(lambda: len(receiver.taken) == 1)
         await state.documents.put("acme", "webhook", str(mine.id), document)
         await asyncio.sleep(0.1)
-        tell(plugin)
-        await until(lambda: receiver.taken)
-        assert proven(receiver, mine) == 1
+        tell(late)
+        await until(lambda: len(receiver.taken) == 2)
+        assert proven(receiver, mine) == 2
+
+
+async def test_documents_that_cannot_be_read_stop_nothing_that_has_not_changed(
+    begun: Begun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(holdings, "READ_AGAIN", 0.01)
+    state = MemoryState(SystemClock())
+    state.documents = documents = Moody()
+    async with Receiver() as receiver:
+        plugin = await begun(state)
+        await made(plugin, receiver.url)
+        documents.is_broken = True
+        for count in range(1, 6):
+            await asyncio.sleep(0.02)
+            tell(plugin)
+            await until(lambda count=count: len(receiver.taken) == count)
+        assert caplog.text.count("webhooks can't be read account=acme") == 1
 
 
 async def test_they_outlive_a_restart_and_the_file_shows_nothing_of_them(begun: Begun, tmp_path: Path) -> None:
