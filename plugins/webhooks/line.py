@@ -7,11 +7,13 @@ with the same ``webhook-id`` until it succeeds, so the receiver may get an event
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mtaframe import HttpError, HttpResponse, Mta
+from mtaframe import Counter, HttpError, HttpResponse, Mta
 from mtaframe_plugins.webhooks.notice import Notice
 from mtaframe_plugins.webhooks.queue import Item, Queue
 from mtaframe_plugins.webhooks.settings import EndpointSettings, WebhooksSettings
@@ -32,10 +34,19 @@ SLOW_DOWN = (429, 503)
 class Line:
     """Made by one instance of the plugin, and taken over by the next one: ``owner`` is whose it is.
 
-    It has tasks while it sends and a timer while something waits, else neither.
+    It has tasks while it sends and a timer while something waits, else neither. ``failures`` counts events that were
+    not taken at once, for all processes. ``is_known`` is asked before each request, and may end the line; False: wait.
     """
 
-    def __init__(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta):
+    def __init__(
+        self,
+        owner: object,
+        endpoint: EndpointSettings,
+        rules: WebhooksSettings,
+        mta: Mta,
+        failures: Counter | None = None,
+        is_known: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self.queue = Queue()
         self.sent = self.failed = self.dropped = self.lost = 0
         self.last = "-"
@@ -48,6 +59,8 @@ class Line:
         self._rest_until = 0.0
         self._is_asked_to_wait = False
         self._finishing = self._ended = False
+        self._failures_of_all, self._is_known = failures, is_known
+        self._uncounted = 0
         self._told = 0
         self._tell_at = 0.0
         self._set(owner, endpoint, rules, mta)
@@ -124,7 +137,15 @@ class Line:
         if self.lost:
             log.warning("events lost at the end host=%s count=%d", self._host, self.lost)
 
-    async def send(self, notice: Notice) -> HttpResponse:
+    def end(self) -> None:
+        """Nobody wants anything more there: what waits is forgotten, what is under way is broken off."""
+        self._ended = True
+        for task in set(self._senders):
+            task.cancel()
+        self._rest()
+        self.dropped += self.queue.clear()
+
+    async def send(self, notice: Notice, timeout: float | None = None) -> HttpResponse:
         """One request, signed now. HttpError if there is no answer."""
         endpoint, now = self.endpoint, self._mta.clock.now()
         body = notice.body()
@@ -139,7 +160,12 @@ class Line:
         if endpoint.token is not None:
             headers["x-secret-token"] = endpoint.token.get_secret_value()
         return await self._mta.http.request(
-            "POST", endpoint.url, headers=headers, content=body, timeout=endpoint.timeout, trusted=endpoint.private
+            "POST",
+            endpoint.url,
+            headers=headers,
+            content=body,
+            timeout=timeout or endpoint.timeout,
+            trusted=endpoint.private,
         )
 
     def is_success(self, answer: HttpResponse) -> bool:
@@ -188,8 +214,11 @@ class Line:
         return not (self.is_off or self._ended or given_up or now < self._rest_until)
 
     async def _send_all(self) -> None:
-        while self._may_send(now := self._mta.clock.monotonic()) and len(self._senders) <= self._room:
-            if (item := self.queue.take(now)) is None:
+        while True:
+            if self._is_known is not None and not await self._is_known():
+                self._rest_until = max(self._rest_until, self._mta.clock.monotonic() + SHORTEST_REST)
+            now = self._mta.clock.monotonic()
+            if not self._may_send(now) or len(self._senders) > self._room or (item := self.queue.take(now)) is None:
                 return
             try:
                 answer = await self.send(item.notice)
@@ -203,6 +232,14 @@ class Line:
                 self._has_failed(item, type(error).__name__)
             else:
                 self._has_answered(item, answer)
+            if self._uncounted:
+                await self._count_failures()
+
+    async def _count_failures(self) -> None:
+        count, self._uncounted = self._uncounted, 0
+        if self._failures_of_all is not None:
+            with suppress(Exception):  # a figure, on which nothing hangs
+                await self._mta.state.counters.add({self._failures_of_all: count})
 
     # What an answer means.
 
@@ -226,6 +263,9 @@ class Line:
         self.last = last
         self.failed += 1
         self._failures += 1
+        if not item.has_failed:
+            item.has_failed = True
+            self._uncounted += 1
         now = self._mta.clock.monotonic()
         if wait is not None:
             self._rest_until, self._is_asked_to_wait = max(self._rest_until, now + wait), True
