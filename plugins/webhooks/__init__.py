@@ -50,7 +50,7 @@ class Webhooks(Plugin):
 
     def __init__(self, config: WebhooksSettings, mta: Mta) -> None:
         super().__init__(config, mta)
-        self._lines = {endpoint.url: self._made_line(endpoint) for endpoint in config.endpoint}
+        self._lines = {endpoint.url: self._configured(endpoint) for endpoint in config.endpoint}
         self._holding = Holding(self, config, mta)
         self._unnumbered: list[Told] = []
         self._gathering: asyncio.TimerHandle | None = None
@@ -59,7 +59,7 @@ class Webhooks(Plugin):
         self._found: dict[tuple[EventType, str | None, str | None], list[Line]] = {}
         self._lacks_numbers = False
 
-    def _made_line(self, endpoint: EndpointSettings) -> Line:
+    def _configured(self, endpoint: EndpointSettings) -> Line:
         return Line(self, endpoint, self.config, self.mta, failures("", of_the_configuration(endpoint.url)))
 
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:

@@ -148,9 +148,14 @@ class Holding:
     def _line(self, made: Made, known: tuple[int, Line] | None) -> Line:
         """A new one, or that of before by what it is now; who saved it again wants it tried again."""
         if known is None:
-            counter = failures(made.account, made.id)
             return Line(
-                self.owner, made.settings(), self._rules, self._mta, counter, lambda: self.is_read(made.account)
+                self.owner,
+                made.settings(),
+                self._rules,
+                self._mta,
+                failures(made.account, made.id),
+                lambda: self.is_read(made.account),
+                known_as=f"account={made.account} id={made.id}",
             )
         change, line = known
         if change != made.change:

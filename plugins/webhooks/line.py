@@ -36,6 +36,7 @@ class Line:
 
     It has tasks while it sends and a timer while something waits, else neither. ``failures`` counts events that were
     not taken at once, for all processes. ``is_known`` is asked before each request, and may end the line; False: wait.
+    ``known_as`` stands in the log, else the URL's host.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Line:
         mta: Mta,
         failures: Counter | None = None,
         is_known: Callable[[], Awaitable[bool]] | None = None,
+        known_as: str = "",
     ) -> None:
         self.queue = Queue()
         self.sent = self.failed = self.dropped = self.lost = 0
@@ -59,7 +61,7 @@ class Line:
         self._rest_until = 0.0
         self._is_asked_to_wait = False
         self._finishing = self._ended = False
-        self._failures_of_all, self._is_known = failures, is_known
+        self._failures_of_all, self._is_known, self._known_as = failures, is_known, known_as
         self._uncounted = 0
         self._told = 0
         self._tell_at = 0.0
@@ -68,7 +70,7 @@ class Line:
     def _set(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         self.owner, self.endpoint, self._rules, self._mta = owner, endpoint, rules, mta
         self._key = signing_key(endpoint.secret.get_secret_value()) if endpoint.secret else None
-        self._host = urlsplit(endpoint.url).hostname or ""
+        self._title = self._known_as or f"host={urlsplit(endpoint.url).hostname}"
 
     def take_over(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         """Go on for another instance, by its settings; where they are new, the past is forgiven."""
@@ -135,7 +137,7 @@ class Line:
         self._rest()
         self.lost += self.queue.clear()
         if self.lost:
-            log.warning("events lost at the end host=%s count=%d", self._host, self.lost)
+            log.warning("events lost at the end %s count=%d", self._title, self.lost)
 
     def end(self) -> None:
         """Nobody wants anything more there: what waits is forgotten, what is under way is broken off."""
@@ -228,7 +230,7 @@ class Line:
             except HttpError as error:
                 self._has_failed(item, str(error))
             except Exception as error:
-                log.error("webhook fault host=%s fault=%s", self._host, type(error).__name__)
+                log.error("webhook fault %s fault=%s", self._title, type(error).__name__)
                 self._has_failed(item, type(error).__name__)
             else:
                 self._has_answered(item, answer)
@@ -248,7 +250,7 @@ class Line:
             self.last = str(answer.status)
             self.sent += 1
             if self._failures >= FAILURES_IN_A_ROW:
-                log.info("webhook endpoint answers again host=%s", self._host)
+                log.info("webhook endpoint answers again %s", self._title)
             self._failures = 0
             return
         if answer.status == GONE:
@@ -271,7 +273,7 @@ class Line:
             self._rest_until, self._is_asked_to_wait = max(self._rest_until, now + wait), True
         elif self._failures >= FAILURES_IN_A_ROW and now >= self._rest_until:
             if self._failures == FAILURES_IN_A_ROW:
-                log.warning("webhook endpoint fails host=%s last=%s", self._host, self.last)
+                log.warning("webhook endpoint fails %s last=%s", self._title, self.last)
             rest = min(LONGEST_REST, SHORTEST_REST * 2.0 ** min(self._failures - FAILURES_IN_A_ROW, 16))
             self._rest_until, self._is_asked_to_wait = now + _jittered(rest), False
         if self._finishing:
@@ -290,7 +292,7 @@ class Line:
         """410: the receiver wants no more of it. What waits is dropped."""
         self.is_off = True
         self.dropped += self.queue.clear()
-        log.warning("webhook endpoint is gone (410), off until its configuration changes host=%s", self._host)
+        log.warning("webhook endpoint is gone (410), off until its configuration changes %s", self._title)
 
     def _forgive(self) -> None:
         self.is_off = self._is_asked_to_wait = False
@@ -304,7 +306,7 @@ class Line:
         self._told += dropped
         now = self._mta.clock.monotonic()
         if now >= self._tell_at:
-            log.warning("webhook queue is full, events dropped host=%s count=%d", self._host, self._told)
+            log.warning("webhook queue is full, events dropped %s count=%d", self._title, self._told)
             self._told, self._tell_at = 0, now + LOG_INTERVAL
 
 
