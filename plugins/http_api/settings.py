@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from mtaframe import Model
+from mtaframe import Duration, Model
 
 
 class HttpApiSettings(Model):
@@ -17,4 +17,10 @@ class HttpApiSettings(Model):
     )
     max_copies: int = Field(
         default=10_000, ge=1, description="Copies that one call may send: recipients, with cc and bcc of each."
+    )
+    recent_max_age: Duration = Field(
+        default=86400.0, gt=0, description="How long recent events are kept in RAM, for the email logs."
+    )
+    recent_max_count: int = Field(
+        default=10_000, ge=0, description="How many of them each worker keeps; the oldest goes first. 0: none."
     )
