@@ -6,6 +6,7 @@ from mtaframe.author import author_domains
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
+from mtaframe.endpoint import Endpoint, EndpointFault
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
@@ -18,6 +19,7 @@ from mtaframe.lifecycle import (
     Http,
     HttpError,
     HttpResponse,
+    Identity,
     Mta,
     Plugin,
     Resolver,
@@ -31,17 +33,22 @@ from mtaframe.quantity import Duration, Size
 from mtaframe.question import (
     AccountStanding,
     AccountUsage,
+    DropEndpoint,
+    Endpoints,
     MonthlyUsage,
     OwnDomain,
     Question,
     RestingSources,
     RestSource,
     SandboxAddress,
+    SaveEndpoint,
     Standing,
+    TryEndpoint,
 )
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
+from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute
 from mtaframe.storage import Counter, State
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
@@ -63,15 +70,23 @@ __all__ = [
     "DnsError",
     "Domain",
     "Domains",
+    "DropEndpoint",
     "Duration",
+    "Endpoint",
+    "EndpointFault",
+    "Endpoints",
     "Envelope",
     "Event",
     "EventType",
     "Field",
     "FilePath",
     "Http",
+    "HttpAnswer",
     "HttpError",
+    "HttpRequest",
     "HttpResponse",
+    "HttpRoute",
+    "Identity",
     "Limits",
     "Message",
     "Model",
@@ -94,6 +109,7 @@ __all__ = [
     "Result",
     "Route",
     "SandboxAddress",
+    "SaveEndpoint",
     "Secret",
     "Session",
     "Size",
@@ -104,6 +120,7 @@ __all__ = [
     "Tls",
     "Token",
     "Transport",
+    "TryEndpoint",
     "Verdict",
     "author_domains",
     "command",

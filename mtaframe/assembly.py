@@ -1,7 +1,7 @@
 """Builds a generation from the folder ``conf/``: configuration, plugins with their view of the core, transports."""
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from mtaframe.event import Event
 from mtaframe.generation import Generation
 from mtaframe.hook_call import Asked
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import AccountBook, Clock, Http, Resolver
+from mtaframe.lifecycle import AccountBook, Clock, Http, Identity, Resolver
 from mtaframe.message import Message
 from mtaframe.plugins import PluginError, Plugins, config_class, installed, plugin_class
 from mtaframe.question import Question
@@ -31,30 +31,58 @@ from mtaframe.watchdog import Watchdog
 
 T = TypeVar("T")
 Classes = Mapping[str, type[Any]]
+Everywhere = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Any]]]
+"""Asks a plugin's command, with its arguments, in each process of the server."""
 
 
 class Facade:
     """What the plugins of one generation may ask of the core (``mtaframe.Mta``)."""
 
-    def __init__(self, outbound: "Outbound", clock: Clock, accounts: AccountBook, state: State) -> None:
+    def __init__(
+        self,
+        outbound: "Outbound",
+        clock: Clock,
+        accounts: AccountBook,
+        state: State,
+        everywhere: Everywhere | None = None,
+    ) -> None:
         self.hostname = outbound.hostname
         self.clock = clock
         self.resolver: Resolver = outbound.resolver
         self.http: Http = outbound.http
         self.accounts = accounts
         self.state = state
+        self._everywhere = everywhere
         self.generation: Generation | None = None
         self.reception: Reception | None = None
 
-    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+    async def submit(
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        *,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Callable[[int, Result], None] | None = None,
+    ) -> Sequence[Result]:
         generation, reception = self._running()
-        return await reception.submit(generation.lease(), session, envelope, message)
+        return await reception.submit(generation.lease(), session, envelope, message, deadline, identity, told)
+
+    async def accept(
+        self, session: Session, envelope: Envelope, message: Message, *, identity: Identity | None = None
+    ) -> Sequence[Result]:
+        generation, reception = self._running()
+        return await reception.accept(generation.lease(), session, envelope, message, identity)
 
     def emit(self, event: Event) -> None:
         self._running()[0].emit(event)
 
     async def ask(self, question: Question[T]) -> T:
         return await self._running()[0].plugins.ask(question)
+
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        return await self._everywhere(command, arguments) if self._everywhere is not None else ()
 
     def _running(self) -> tuple[Generation, Reception]:
         if self.generation is None or self.reception is None:
@@ -140,11 +168,12 @@ async def built(
     observer: Callable[[Asked], None] | None = None,
     extra: Classes = MappingProxyType({}),
     state: State | None = None,
+    everywhere: Everywhere | None = None,
 ) -> Generation:
     """A generation, its plugins started. ConfigError if a plugin can't be built or does not fit."""
     settings = configuration.settings
     accounts = Accounts(configuration.accounts, clock)
-    facade = Facade(outbound, clock, accounts, state or MemoryState(clock))
+    facade = Facade(outbound, clock, accounts, state or MemoryState(clock), everywhere)
     main = str(configuration.folder / "mtaframe.toml")
     try:
         instances = []

@@ -233,6 +233,8 @@ def _open_doors(settings: Settings) -> Iterator[Finding]:
                 yield Finding(("listener", i, "trusted", j), "everybody may relay through this listener", "warning")
         if listener.auth and listener.auth_without_tls and not _is_local(listener):
             yield Finding(("listener", i, "auth_without_tls"), "passwords travel in clear", "warning")
+        if listener.kind == "http" and listener.tls == "off" and not _is_local(listener):
+            yield Finding(("listener", i, "tls"), "tokens and mail travel in clear", "warning")
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:

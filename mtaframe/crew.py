@@ -73,6 +73,15 @@ class WorkerProcess:
         except (LinkError, TimeoutError):
             return None
 
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, Any] | None:
+        """What a plugin's command answers there; None if it is gone, or hangs."""
+        try:
+            async with asyncio.timeout(TO_TELL):
+                answer: tuple[str, Any] = await self.link.call("command", name, dict(arguments))
+                return answer
+        except (LinkError, TimeoutError):
+            return None
+
     def row(self, status: Mapping[str, Any] | None) -> dict[str, Any]:
         """Its line in the status of the server; without numbers if it has not told them."""
         return {"pid": self.pid, **{key: status and status[key] for key in ("under_way", "connections")}}
@@ -126,6 +135,12 @@ class WorkerProcess:
         self.link.close()
         self._channel.close()
         return status
+
+
+async def everywhere(workers: Sequence[WorkerProcess], name: str, arguments: Mapping[str, Any]) -> list[Any]:
+    """What a plugin's command answers in each process that has an answer."""
+    answers = await asyncio.gather(*(worker.command(name, arguments) for worker in workers))
+    return [answer[1] for answer in answers if answer is not None and answer[0] == "value"]
 
 
 class Deaths:

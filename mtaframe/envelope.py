@@ -55,16 +55,20 @@ class Session(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Recipient(Redacted):
-    """One RCPT. ``notify`` and ``original`` are NOTIFY, in upper case, and ORCPT of RFC 3461 (``original`` decoded)."""
+    """One RCPT. ``notify`` and ``original`` are NOTIFY, in upper case, and ORCPT of RFC 3461 (``original`` decoded).
+
+    ``message_id`` is what events call the message of this recipient, where a submitter has given it a name of its own.
+    """
 
     address: Address
     notify: frozenset[str] = frozenset()
     original: str | None = None
     merge_vars: Private[str] = NO_VARIABLES
     notes: Notes = NO_NOTES
+    message_id: str | None = None
 
     def with_note(self, key: str, value: Note) -> "Recipient":
-        return Recipient(self.address, self.notify, self.original, self.merge_vars, self.notes.but(key, value))
+        return replace(self, notes=self.notes.but(key, value))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,6 +100,10 @@ class Envelope(Redacted):
 
     def with_note(self, key: str, value: Note) -> "Envelope":
         return replace(self, notes=self.notes.but(key, value))
+
+    def message_id(self, recipient: Recipient) -> str:
+        """What events call the message of this recipient."""
+        return recipient.message_id or self.id
 
     def with_recipients(self, recipients: "tuple[Recipient, ...]") -> "Envelope":
         """What ``replace`` does, in a third of its time: it is done for every message."""

@@ -96,8 +96,8 @@ class Generation:
 
     def report(self, kind: EventType, envelope: Envelope, recipient: Recipient, at: datetime, **facts: Fact) -> None:
         """Tell of one recipient of a message what no attempt tells."""
-        name = os.urandom(8).hex()
-        self.emit(Event(name, kind, at, envelope.account, envelope.id, recipient.address, Private(facts)))
+        name, message = os.urandom(8).hex(), envelope.message_id(recipient)
+        self.emit(Event(name, kind, at, envelope.account, message, recipient.address, Private(facts)))
 
     def abandon(self) -> None:
         """Wait for nobody any more: the process ends."""

@@ -19,6 +19,7 @@ from mtaframe.event import Event
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.redaction import Private, Redacted
+from mtaframe.serving import HttpRoute
 from mtaframe.storage import State
 
 T = TypeVar("T")
@@ -137,6 +138,21 @@ class Http(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity(Redacted):
+    """What makes a submission the same one when it comes again, in place of its octets.
+
+    ``key`` is told apart by account and reverse-path. ``is_kept``: each result is safe before it is told, and known
+    for days after: a repeat gets what is final without another attempt, over a crash, too. Otherwise it is known only
+    until the submitter has been told of it.
+    """
+
+    _shown = ("is_kept",)
+
+    key: bytes
+    is_kept: bool = False
+
+
 class AccountBook(Mapping[str, Account], ABC):
     """All accounts by name, of one generation of the configuration, and the proof of who somebody is."""
 
@@ -185,11 +201,38 @@ class Mta(Protocol):
     @property
     def http(self) -> Http: ...
 
-    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
-        """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient."""
+    async def submit(
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        *,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Callable[[int, Result], None] | None = None,
+    ) -> Sequence[Result]:
+        """Send a message as if it had come by SMTP: on_rcpt, on_data and all that follows. One result a recipient.
+
+        What has not ended by the ``deadline`` (monotonic) is deferred. ``told`` is called with the place of a
+        recipient as soon as its result is known.
+        """
+
+    async def accept(
+        self, session: Session, envelope: Envelope, message: Message, *, identity: Identity | None = None
+    ) -> Sequence[Result]:
+        """The same, without waiting: what on_rcpt and on_data do not refuse is held in RAM until it has ended.
+
+        The submitter asked for that, and has to be told what a 250 is worth here.
+        """
 
     def emit(self, event: Event) -> None:
         """Tell every plugin's on_event, soon."""
+
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        """What a plugin's command (``sandbox.list``) answers in each process of the server that has an answer.
+
+        Arguments and answers are plain data; what is in RAM of one process is found so from another.
+        """
 
     async def ask(self, question: Question[T]) -> T:
         """The answer of whichever plugin registered for this question, else the question's default."""
@@ -229,6 +272,10 @@ class Plugin:
     def transports(self) -> Mapping[str, Transport]:
         """Transports by the name that a route uses."""
         return {}
+
+    def http_routes(self) -> Sequence[HttpRoute]:
+        """What it serves on every listener of the kind ``http``."""
+        return ()
 
     def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
         """Which questions this plugin answers, and how."""

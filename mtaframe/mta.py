@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
-from mtaframe.assembly import Classes, Outbound, built
+from mtaframe.assembly import Classes, Everywhere, Outbound, built
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.dispatch import Dispatch
 from mtaframe.generation import Generation
 from mtaframe.guard import Guard
 from mtaframe.hook_call import Loaded
+from mtaframe.http_server import HttpServer
 from mtaframe.ledger import Ledger
 from mtaframe.lifecycle import Clock, CommandError
 from mtaframe.reception import Reception
@@ -50,8 +51,8 @@ class Next:
 class Mta:
     """One process at work.
 
-    ``ledger``, ``state`` and ``turn`` are what it shares with others; without, it is alone. ``extra`` are plugin
-    classes known without an entry point, by name: a test's own.
+    ``ledger``, ``state`` and ``turn`` are what it shares with others, ``everywhere`` asks them; without, it is alone.
+    ``extra`` are plugin classes known without an entry point, by name: a test's own.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Mta:
         ledger: Ledger | None = None,
         state: State | None = None,
         turn: Turn | None = None,
+        everywhere: Everywhere | None = None,
     ) -> None:
+        self._everywhere = everywhere or self._here
         self._extra = extra
         self.clock = clock or SystemClock()
         self.dispatch = Dispatch(self.clock)
@@ -74,7 +77,7 @@ class Mta:
         self.watchdog = Watchdog()
         self.generation: Generation | None = None
         self.configuration: Configuration | None = None
-        self.listeners: dict[str, SmtpServer] = {}
+        self.listeners: dict[str, SmtpServer | HttpServer] = {}
         self._sockets: Mapping[str, socket.socket] = {}
         self._outbound: Outbound | None = None
         self._next: Next | None = None
@@ -104,6 +107,7 @@ class Mta:
                 self.watchdog,
                 extra=self._extra,
                 state=self.state,
+                everywhere=self._everywhere,
             )
         except BaseException:
             if outbound is not before:
@@ -167,8 +171,8 @@ class Mta:
 
     async def _listen(self, wanted: Sequence[ListenerSettings], sockets: Mapping[str, socket.socket]) -> None:
         """Bring the listeners in line with the settings; a socket that stays never stops accepting."""
-        keep: dict[str, SmtpServer] = {}
-        gone: list[SmtpServer] = []
+        keep: dict[str, SmtpServer | HttpServer] = {}
+        gone: list[SmtpServer | HttpServer] = []
         for settings in wanted:
             server = self.listeners.pop(settings.name, None)
             if server is not None and _same_door(server.settings, settings):
@@ -177,7 +181,8 @@ class Mta:
                 keep[settings.name] = server
                 continue
             try:
-                new = SmtpServer(settings, self.reception, self.clock, self._current().hostname, self.turn, self.guard)
+                kind = HttpServer if settings.kind == "http" else SmtpServer
+                new = kind(settings, self.reception, self.clock, self._current().hostname, self.turn, self.guard)
                 await new.start([sockets[key_of(settings.name, address)].dup() for address in settings.addresses])
             except OSError as error:  # a certificate that has gone since it was checked
                 log.error("listener not opened listener=%s reason=%s", settings.name, error.strerror)
@@ -208,6 +213,9 @@ class Mta:
         """What a plugin's command answers in this process: ``sandbox.list``. CommandError if there is none."""
         lease = self._current().lease()
         return await _command(lease.generation, name)(**arguments)
+
+    async def _here(self, name: str, arguments: Mapping[str, Any]) -> Sequence[Any]:
+        return [await self.command(name, arguments)]
 
     def gathering(self, name: str) -> Callable[[Sequence[Any]], Any] | None:
         """What makes one answer of those of several processes, where all are to be asked."""
@@ -250,13 +258,13 @@ def _same_door(one: ListenerSettings, other: ListenerSettings) -> bool:
     return (one.kind, one.addresses, one.tls == "implicit") == (other.kind, other.addresses, other.tls == "implicit")
 
 
-def _adopted(server: SmtpServer, settings: ListenerSettings) -> None:
+def _adopted(server: SmtpServer | HttpServer, settings: ListenerSettings) -> None:
     try:
         server.adopt(settings)
     except OSError as error:
         log.error("listener keeps its settings listener=%s reason=%s", settings.name, error.strerror)
 
 
-async def _leave(server: SmtpServer) -> None:
+async def _leave(server: SmtpServer | HttpServer) -> None:
     await server.drain(30.0)
     await server.close()

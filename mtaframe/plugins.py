@@ -36,6 +36,7 @@ from mtaframe.hook_call import Asked, Caller, Fault, Hook, Loaded, log_fault
 from mtaframe.lifecycle import NoConfig, Transport
 from mtaframe.message import Message
 from mtaframe.question import Question
+from mtaframe.serving import HttpRoute, Routes
 from mtaframe.settings import PluginSettings
 from mtaframe.verdict import Defer, Verdict
 from mtaframe.watchdog import Watchdog
@@ -112,8 +113,14 @@ class Plugins:
         self._answers: dict[type[Question[Any]], tuple[Loaded, Callable[[Any], Awaitable[Any]]]] = {}
         self._caller = Caller(watchdog or Watchdog(), observer)
         self._hooks = self._registered()
+        served: list[HttpRoute] = []
         for plugin in self.loaded:
             self._serve(plugin)
+            served += getattr(plugin.instance, "http_routes", tuple)()
+        try:
+            self.routes = Routes(served)
+        except ValueError as error:
+            raise PluginError(f"two plugins serve the same: {error}") from None
 
     def _registered(self) -> dict[str, tuple[Hook, ...]]:
         registry = pluggy.PluginManager(hookspecs.GROUP)

@@ -12,6 +12,24 @@ from mtaframe.notation import NAME, Domain, Endpoint, FilePath, Model, Network, 
 from mtaframe.quantity import Duration, Size
 from mtaframe.secret import Secret
 
+HTTP_KEYS = frozenset(
+    {
+        "addresses",
+        "certificate",
+        "idle_timeout",
+        "key",
+        "kind",
+        "max_connections",
+        "max_size",
+        "name",
+        "patience",
+        "proxy_from",
+        "socket_mode",
+        "tls",
+    }
+)
+"""What a listener of the kind http may say."""
+
 OnDefer = Literal["upstream", "handoff", "hold"]
 """Who keeps what could not be delivered now."""
 
@@ -20,9 +38,10 @@ class ListenerSettings(Model):
     """Where clients connect, and what holds for them."""
 
     name: str = Field(pattern=NAME, description="Its name in logs and errors.")
-    kind: Literal["mta", "application", "lmtp"] = Field(
+    kind: Literal["mta", "application", "lmtp", "http"] = Field(
         description="mta: an upstream with a queue, by SMTP. application: programs that submit, by SMTP. lmtp: an "
-        "upstream with a queue, by LMTP (the best door for Postfix and Exim)."
+        "upstream with a queue, by LMTP (the best door for Postfix and Exim). http: what plugins serve, http_api above "
+        "all."
     )
     addresses: tuple[Annotated[str, AfterValidator(endpoint)], ...] = Field(
         min_length=1, description='"127.0.0.1:2525", "[::1]:2525", or the path of a Unix socket.'
@@ -45,7 +64,7 @@ class ListenerSettings(Model):
     patience: Duration | None = Field(
         default=None,
         gt=0,
-        description="How long a client waits for its answer. Default: 280s; 25s for application.",
+        description="How long a client waits for its answer. Default: 280s; 25s for application and http.",
     )
     max_size: Size = Field(default=25_000_000, gt=0, description="The largest message.")
     max_recipients: int = Field(default=1000, ge=1, description="Recipients per transaction.")
@@ -90,7 +109,7 @@ class ListenerSettings(Model):
     def seconds_of_patience(self) -> float:
         if self.patience is not None:
             return self.patience
-        return 25.0 if self.kind == "application" else 280.0
+        return 25.0 if self.kind in ("application", "http") else 280.0
 
     @property
     def seconds_of_barrier(self) -> float:
@@ -98,8 +117,17 @@ class ListenerSettings(Model):
             return self.barrier
         return 5.0 if self.kind == "application" else 0.0
 
+    @property
+    def must_log_in(self) -> bool:
+        """Whether there is nothing for a stranger to do here but to log in."""
+        return self.kind != "http" and self.auth and not self.relay_domains
+
     @model_validator(mode="after")
     def _complete(self) -> "ListenerSettings":
+        if self.kind == "http" and (idle := sorted(self.model_fields_set - HTTP_KEYS)):
+            raise ValueError(f'"{idle[0]}" means nothing to a listener of the kind http')
+        if self.kind == "http" and self.tls == "starttls":
+            raise ValueError('HTTP has no STARTTLS: tls is "off" or "implicit"')
         if self.tls != "off" and not (self.certificate and self.key):
             raise ValueError('tls needs "certificate" and "key"')
         if self.kind == "lmtp" and any(Endpoint(a).path is None and Endpoint(a).port == 25 for a in self.addresses):

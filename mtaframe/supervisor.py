@@ -20,7 +20,7 @@ from mtaframe.books import Books
 from mtaframe.clock import SystemClock
 from mtaframe.config import ConfigError, Configuration, Fault
 from mtaframe.control import ControlError, ControlServer, socket_path
-from mtaframe.crew import LOOK, STUCK, Deaths, WorkerProcess
+from mtaframe.crew import LOOK, STUCK, Deaths, WorkerProcess, everywhere
 from mtaframe.link import Handler, LinkError
 from mtaframe.page import WORKERS, Page
 from mtaframe.plugins import plugin_class
@@ -246,7 +246,8 @@ class Supervisor:
         return worker
 
     def _handlers(self, worker: WorkerProcess) -> Mapping[str, Handler]:
-        return {**self._shared.handlers(worker), "seen": self._lookers.seen}
+        asked = lambda name, arguments: everywhere(self._workers, name, arguments)  # noqa: E731
+        return {**self._shared.handlers(worker), "seen": self._lookers.seen, "everywhere": asked}
 
     async def _manned(self, worker: WorkerProcess) -> bool:
         """Whether it is at work with the rest, on the configuration in force."""

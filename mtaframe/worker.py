@@ -96,7 +96,7 @@ class Worker:
         self._link.handlers.update(self._state.handlers())
         await self._state.begin()
         ledger = Ledger(self._clock, RemoteBook(self._link, self._turn.page), key)
-        self._mta = Mta(self._clock, ledger=ledger, state=self._state, turn=self._turn)
+        self._mta = Mta(self._clock, ledger=ledger, state=self._state, turn=self._turn, everywhere=self._everywhere)
         self._mta.watchdog.start()
 
     def _handed(self, channel: socket.socket) -> None:
@@ -152,6 +152,11 @@ class Worker:
             return "error", str(error)
         except Exception as error:
             return "error", f"the call failed: {type(error).__name__}"
+
+    async def _everywhere(self, name: str, arguments: Mapping[str, Any]) -> Sequence[Any]:
+        assert self._link is not None
+        answers: Sequence[Any] = await self._link.call("everywhere", name, dict(arguments))
+        return answers
 
     def _seen(self, at: float, line: str) -> None:
         if self._link is not None:

@@ -104,7 +104,7 @@ def _account(configuration: "Configuration", name: str | None) -> str | None:
 
 
 def _listener(configuration: "Configuration", name: str | None) -> "ListenerSettings":
-    listeners = configuration.settings.listener
+    listeners = [listener for listener in configuration.settings.listener if listener.kind != "http"]
     for listener in listeners:
         if name in (None, listener.name):
             return listener

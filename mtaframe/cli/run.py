@@ -161,7 +161,7 @@ def smtp_address(settings: tuple["ListenerSettings", ...], listeners: dict[str, 
     from mtaframe.notation import Endpoint
 
     for listener in settings:
-        if listener.kind == "lmtp" or listener.tls == "implicit":
+        if listener.kind in ("lmtp", "http") or listener.tls == "implicit":
             continue
         for address in map(Endpoint, listeners[listener.name] if listeners else listener.addresses):
             if address.path is None:

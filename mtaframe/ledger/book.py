@@ -41,6 +41,9 @@ class Book(Protocol):
 
     async def look_up(self, fingerprints: Sequence[bytes]) -> Sequence[Found]: ...
 
+    async def take(self, fingerprints: Sequence[bytes]) -> Sequence[Found]:
+        """The same, and in one step claim those of which nothing is known."""
+
     def write(self, entries: Mapping[bytes, Entry]) -> Awaitable[None]:
         """Remember; the answer is done once that holds for every process, and over a crash."""
 
@@ -92,6 +95,14 @@ class LocalBook:
 
     def found(self, fingerprints: Sequence[bytes]) -> list[Found]:
         return [CLAIMED if one in self._claims else self._entry(one) for one in fingerprints]
+
+    async def take(self, fingerprints: Sequence[bytes]) -> list[Found]:
+        return self.taken(fingerprints)
+
+    def taken(self, fingerprints: Sequence[bytes], owner: object = None) -> list[Found]:
+        found = self.found(fingerprints)
+        self.claim([one for one, known in zip(fingerprints, found, strict=True) if known is None], owner)
+        return found
 
     def _entry(self, fingerprint: bytes) -> Entry | None:
         found = self._entries.get(fingerprint)
@@ -148,7 +159,7 @@ class LocalBook:
         if entry is not None or not owners:
             del self._claims[fingerprint]
             self._changed(fingerprint, -1)
-            result.set_result(entry)
+            result.set_result(entry or self._entry(fingerprint))
 
     def void(self, owner: object) -> None:
         """A process has died: nobody follows what it claimed."""

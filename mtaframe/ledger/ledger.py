@@ -47,15 +47,20 @@ class Ledger:
         """Whether no look-up can find anything; then nobody needs a fingerprint."""
         return not self.detached and self.book.is_empty
 
-    def fingerprints(self, envelope: Envelope, message: Message) -> tuple[bytes, ...]:
-        """One per recipient: of account, reverse-path, recipient, its occurrence, and what a repeat has in common."""
-        content = hashlib.blake2b(key=self._key)
-        kept = message.without(*_CHANGE_FROM_TRY_TO_TRY)
+    def fingerprints(self, envelope: Envelope, message: Message, identity: bytes | None = None) -> tuple[bytes, ...]:
+        """One per recipient: of account, reverse-path, recipient, its occurrence, and what a repeat has in common.
+
+        That is the content, without what changes from try to try, or the ``identity`` that the submitter gives.
+        """
+        content = hashlib.blake2b(key=self._key, person=b"" if identity is None else b"identity")
         sender = envelope.reverse_path.mailbox if envelope.reverse_path else ""
         for part in (envelope.account or "", sender):
             content.update(part.encode("utf-8", "surrogateescape") + b"\0")
-        content.update(kept.header + b"\r\n")
-        content.update(message.body)
+        if identity is not None:
+            content.update(identity)
+        else:
+            content.update(message.without(*_CHANGE_FROM_TRY_TO_TRY).header + b"\r\n")
+            content.update(message.body)
         common = content.digest()
         seen: dict[bytes, int] = {}
         prints = []
@@ -82,6 +87,18 @@ class Ledger:
         for index, answer in zip(unknown, await self.book.look_up(asked), strict=True):
             found[index] = self._joined(fingerprints[index]) if answer == CLAIMED else answer
         return found
+
+    async def take(self, fingerprints: Sequence[bytes]) -> "list[Entry | asyncio.Future[Result] | None]":
+        """The same, and of what nothing is known each is this process's to ``end``: nobody else begins with it."""
+        answers = await self.book.take(fingerprints)
+        return [
+            self._joined(one) if answer == CLAIMED else answer
+            for one, answer in zip(fingerprints, answers, strict=True)
+        ]
+
+    def end(self, fingerprint: bytes) -> None:
+        """What was taken is over; what is final of it has been written."""
+        self.book.release(fingerprint, None)
 
     def _joined(self, fingerprint: bytes) -> asyncio.Future[Result]:
         """The result of an attempt that another process follows."""

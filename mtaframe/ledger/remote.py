@@ -29,6 +29,10 @@ class RemoteBook:
         found = await self._link.call("ledger.look_up", list(fingerprints))
         return [CLAIMED if one == CLAIMED else _entry(one) for one in found]
 
+    async def take(self, fingerprints: Sequence[bytes]) -> list[Found]:
+        found = await self._link.call("ledger.take", list(fingerprints))
+        return [CLAIMED if one == CLAIMED else _entry(one) for one in found]
+
     def write(self, entries: Mapping[bytes, Entry]) -> Awaitable[None]:
         return self._link.asked("ledger.write", {one: _row(entry) for one, entry in entries.items()})
 
@@ -51,6 +55,9 @@ def desk(book: LocalBook, worker: object) -> Mapping[str, Handler]:
     def look_up(fingerprints: Sequence[bytes]) -> list[Any]:
         return [_row(one) if isinstance(one, Entry) else one for one in book.found(fingerprints)]
 
+    def take(fingerprints: Sequence[bytes]) -> list[Any]:
+        return [_row(one) if isinstance(one, Entry) else one for one in book.taken(fingerprints, worker)]
+
     def write(rows: Mapping[bytes, _Row]) -> Awaitable[None]:
         return book.write({one: Entry.unpacked(*row) for one, row in rows.items()})
 
@@ -65,6 +72,7 @@ def desk(book: LocalBook, worker: object) -> Mapping[str, Handler]:
 
     handlers: dict[str, Callable[..., Any]] = {
         "look_up": look_up,
+        "take": take,
         "write": write,
         "forget": book.forget,
         "claim": claim,

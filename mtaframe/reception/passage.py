@@ -22,12 +22,14 @@ TOO_SLOW = Stopped(Defer("not processed in time; try again", "4.4.7"), "receptio
 class Carried:
     """A message on its way. ``results`` has a future per recipient, in order; ``end`` calls off what can be.
 
-    ``copy`` is the message as on_data left it, unless a plugin stopped it.
+    ``copy`` is the message as on_data left it, unless a plugin stopped it; ``joined`` has the places of those who
+    are its recipients.
     """
 
     results: Sequence[asyncio.Future[Result]]
     under_way: UnderWay | None = None
     copy: tuple[Envelope, Message] | None = None
+    joined: Sequence[int] = ()
 
     def end(self) -> None:
         if self.under_way is not None:

@@ -14,14 +14,14 @@ from mtaframe.event import EventType, Fact
 from mtaframe.generation import Generation, Lease
 from mtaframe.handoff import NO_TERMS, Terms, handoff_of, may_be_kept
 from mtaframe.ledger import Ledger
-from mtaframe.lifecycle import Clock
+from mtaframe.lifecycle import Clock, Identity
 from mtaframe.memory import Memory
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
 from mtaframe.reception.confirmation import confirm
 from mtaframe.reception.hold import Hold
-from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, awaited, is_loop, processed, traced
-from mtaframe.reception.submitted import Submitted
+from mtaframe.reception.passage import LOOP, TOO_SLOW, Carried, is_loop, processed, traced
+from mtaframe.reception.submission import Submission, Told
 from mtaframe.reception.transaction import NO_MEMORY, NO_ROOM, Transaction
 from mtaframe.reply import Reply
 from mtaframe.settings import ListenerSettings, OnDefer
@@ -120,7 +120,14 @@ class Reception:
         return Transaction(self, lease, listener, envelope, bulkhead, mail.prdr)
 
     async def submit(
-        self, lease: Lease, session: Session, envelope: Envelope, message: Message, deadline: float | None = None
+        self,
+        lease: Lease,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Told | None = None,
     ) -> list[Result]:
         """Mail that does not come by SMTP: the same walk from on_rcpt on. One result per recipient, in order.
 
@@ -129,23 +136,25 @@ class Reception:
         deadline = deadline if deadline is not None else self.clock.monotonic() + SUBMIT_PATIENCE
         account = lease.generation.accounts.get(envelope.account or "")
         keeping: OnDefer = "handoff" if account is not None and account.on_defer == "handoff" else "upstream"
-        envelope = replace(envelope, session=session)
-        submitted = Submitted(self.ledger, envelope, message)
-        await submitted.look_up()
-        places = range(len(envelope.recipients))
-        fresh = [place for place in places if place not in submitted.known]
-        rest = envelope.with_recipients(tuple(envelope.recipients[place] for place in fresh))
-        carried = await self.carry(lease, rest, message, deadline, keeping)
-        attempts = dict(zip(fresh, carried.results, strict=True))
-        results: dict[int, Result] = {}
-        try:
-            for place in places:
-                results[place] = await awaited((attempts | submitted.known)[place], deadline, self.clock)
-        finally:
-            carried.end()
-            await submitted.let_go(attempts, is_told=len(results) == len(places))
-        submitted.proven(results)
-        return list(results.values())
+        walk = Submission(self, lease, session, envelope, message, deadline, identity)
+        await walk.begin(keeping)
+        return await walk.results(told)
+
+    async def accept(
+        self,
+        lease: Lease,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        identity: Identity | None = None,
+    ) -> list[Result]:
+        """The same for who does not wait: HELD, unless it is refused at once. What is deferred is tried again."""
+        deadline = self.clock.monotonic() + SUBMIT_PATIENCE
+        walk = Submission(self, lease, session, envelope, message, deadline, identity)
+        await walk.begin("hold")
+        results = await walk.accepted()
+        self.dispatch.in_background(walk.held())
+        return results
 
     async def carry(
         self, lease: Lease, envelope: Envelope, message: Message, deadline: float, keeping: OnDefer
@@ -181,7 +190,7 @@ class Reception:
         under_way = self.start(lease, *copy, deadline, keeping)
         for place, future in zip(joined, under_way.results, strict=True):
             results[place] = future
-        return Carried(results, under_way, copy)
+        return Carried(results, under_way, copy, joined)
 
     async def _joined(
         self, lease: Lease, envelope: Envelope, recipient: Recipient, deadline: float

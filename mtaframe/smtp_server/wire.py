@@ -16,8 +16,8 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
+from mtaframe.entrance import Certificates
 from mtaframe.reply import Reply
-from mtaframe.smtp_server.certificates import Certificates
 from mtaframe.smtp_server.framing import CRLF, Framing
 
 log = logging.getLogger("mtaframe.smtp_server")

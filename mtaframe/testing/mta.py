@@ -9,7 +9,7 @@ from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope, Session
 from mtaframe.event import Event
 from mtaframe.http_client import HttpClient
-from mtaframe.lifecycle import AccountBook, Clock, Http, Resolver
+from mtaframe.lifecycle import AccountBook, Clock, Http, Identity, Resolver
 from mtaframe.message import Message
 from mtaframe.question import Question
 from mtaframe.state import MemoryState
@@ -68,12 +68,34 @@ class RecordingMta:
         """What the plugin asked."""
         self._answers = dict(answers or {})
 
-    async def submit(self, session: Session, envelope: Envelope, message: Message) -> Sequence[Result]:
+    async def submit(
+        self,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        *,
+        deadline: float | None = None,
+        identity: Identity | None = None,
+        told: Callable[[int, Result], None] | None = None,
+    ) -> Sequence[Result]:
         self.submitted.append((session, envelope, message))
-        return [result(self.outcome) for _ in envelope.recipients]
+        results = [result(self.outcome) for _ in envelope.recipients]
+        for place, each in enumerate(results):
+            if told is not None:
+                told(place, each)
+        return results
+
+    async def accept(
+        self, session: Session, envelope: Envelope, message: Message, *, identity: Identity | None = None
+    ) -> Sequence[Result]:
+        return await self.submit(session, envelope, message, identity=identity)
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
+
+    async def everywhere(self, command: str, **arguments: Any) -> Sequence[Any]:
+        """Nobody else is there."""
+        return ()
 
     async def ask(self, question: Question[T]) -> T:
         self.questions.append(question)

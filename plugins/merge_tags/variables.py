@@ -5,7 +5,7 @@ The rule: what is wrong with it is told in words that help to mend it and quote 
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mtaframe import Field, Private, Recipient, Redacted, decoded_value
@@ -32,7 +32,7 @@ class Variables(Redacted):
         values = {**self.everybody, **recipient.merge_vars, **self.own.get(name, {})}
         if not values:
             return recipient
-        return Recipient(recipient.address, recipient.notify, recipient.original, Private(values), recipient.notes)
+        return replace(recipient, merge_vars=Private(values))
 
 
 def key(recipient: Recipient) -> tuple[str, str]:

@@ -11,11 +11,12 @@ import pytest
 import uvloop
 
 from mtaframe.clock import SystemClock
+from mtaframe.entrance import proxy
 from mtaframe.envelope import Origin
 from mtaframe.guard import Guard
 from mtaframe.reply import Reply
 from mtaframe.settings import ClientSettings, ListenerSettings
-from mtaframe.smtp_server import SmtpServer, proxy
+from mtaframe.smtp_server import SmtpServer
 from mtaframe.testing import envelope, self_signed, session
 from mtaframe.trace import received
 from tests.scripted_reception import ScriptedReception
@@ -168,7 +169,7 @@ async def test_without_a_sound_header_nobody_is_answered(
     async with Door() as door:
         assert await door.said_to(octets) == b""
         assert door.reception.sessions == []
-    assert [r.getMessage() for r in caplog.records if r.name == "mtaframe.smtp_server"] == [
+    assert [r.getMessage() for r in caplog.records if r.name == "mtaframe.entrance"] == [
         f"proxy not believed listener=test reason={reason}"
     ]
 

@@ -590,7 +590,7 @@ async def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(
     os.replace(new[0], certificate)
     clock.advance(2)
     assert await shown() == first  # certificate without its key yet
-    assert [r.levelname for r in caplog.records if r.name == "mtaframe.smtp_server"] == ["ERROR"]
+    assert [r.levelname for r in caplog.records if r.name == "mtaframe.entrance"] == ["ERROR"]
     os.replace(new[1], key)
     assert await shown() == first  # looked at a moment ago
     clock.advance(2)

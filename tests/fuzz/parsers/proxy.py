@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from mtaframe.smtp_server.proxy import ProxyError, introduced
+from mtaframe.entrance.proxy import ProxyError, introduced
 from tests.fuzz.cut import HEAD, pieces
 from tests.fuzz.parser import Parser
 from tests.fuzz.still import finished, running

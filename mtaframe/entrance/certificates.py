@@ -10,7 +10,7 @@ import ssl
 
 from mtaframe.lifecycle import Clock
 
-log = logging.getLogger("mtaframe.smtp_server")
+log = logging.getLogger("mtaframe.entrance")
 
 _LOOK_EVERY = 1.0
 

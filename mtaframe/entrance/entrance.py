@@ -8,7 +8,7 @@ from functools import partial
 
 from mtaframe.turn import MOMENT, Turn
 
-log = logging.getLogger("mtaframe.smtp_server")
+log = logging.getLogger("mtaframe.entrance")
 
 _WITHOUT_MEANS = 1.0
 """Seconds of rest when the process has no file descriptor left."""

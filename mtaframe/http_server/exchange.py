@@ -1,0 +1,179 @@
+"""One request and its answer: the route found, the body read within its bounds, the plugin asked, the answer sent.
+
+The law: nothing of a request stands in a log but the route's own pattern, and no body touches the disk. What goes
+wrong in a plugin is a 500 that says nothing of it.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import unquote
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_exceptions import HTTPException
+
+from mtaframe.entrance import client_of
+from mtaframe.generation import Lease
+from mtaframe.lifecycle import Clock
+from mtaframe.reception import Reception
+from mtaframe.redaction import Private
+from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute, names, plain_path
+from mtaframe.settings import ListenerSettings
+
+log = logging.getLogger("mtaframe.http_server")
+
+_STEP = 65_536
+"""Octets of a body for which room is made at once."""
+_RETRY = {"Retry-After": "5"}
+
+
+class RefusedError(Exception):
+    """The request can't be taken: ``answer`` says why. Its connection is closed where octets of it are unread."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.answer = trouble(status, text, headers)
+
+
+def trouble(status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+    """What the porch itself has to say, in the form of MimePost's errors."""
+    return HttpAnswer.json({"success": 0, "error_code": status, "message": text}, status, headers)
+
+
+class Exchange:
+    """``is_draining``: whoever has its answer is to come again elsewhere."""
+
+    def __init__(self, reception: Reception, clock: Clock) -> None:
+        self.is_draining = False
+        self._reception = reception
+        self._clock = clock
+
+    async def refused(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Somebody who has too many connections already."""
+        answer = trouble(503, "too many connections; come back later", _RETRY)
+        return await self._sent(request, answer, is_last=True)
+
+    async def answered(
+        self, request: web.BaseRequest, settings: ListenerSettings, proxied: str | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """The answer, sent; and whether the visit was of use."""
+        began = self._clock.monotonic()
+        lease = self._reception.lease()
+        pattern, is_last = "-", False
+        try:
+            found = _found(lease, request)
+            route, told = found
+            pattern = route.path
+            body = await self._body(request, settings, lease)
+            answer = await route.handle(_request(request, route, told, body, settings, proxied, began))
+        except RefusedError as error:
+            answer, is_last = error.answer, not request.content.at_eof()
+        except TimeoutError:
+            answer, is_last = trouble(408, "the request did not come in time"), True
+        except (web.RequestPayloadError, HTTPException, HttpProcessingError):
+            answer, is_last = trouble(400, "the request's body can't be read"), True
+        except (asyncio.CancelledError, ConnectionError):
+            log.info("http gone listener=%s route=%s", settings.name, pattern)
+            raise
+        except Exception as error:
+            log.error("http failed listener=%s route=%s fault=%s", settings.name, pattern, type(error).__name__,
+                      exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
+            answer = trouble(500, "internal error; try again", _RETRY)
+        response = await self._sent(request, answer, is_last=is_last)
+        took = self._clock.monotonic() - began
+        log.info("http listener=%s method=%s route=%s status=%d took=%.3fs",
+                 settings.name, _word(request.method), pattern, answer.status, took)  # fmt: skip
+        return response, answer.status < 400
+
+    async def _body(self, request: web.BaseRequest, settings: ListenerSettings, lease: Lease) -> bytes:
+        """All of it, within the size and the time that the listener allows, while there is room in memory."""
+        too_large = RefusedError(413, f"a request may hold {settings.max_size:,} octets")
+        if (request.content_length or 0) > settings.max_size:
+            raise too_large
+        if not request.body_exists:
+            return b""
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        memory = self._reception.memory
+        memory.limit_to(lease.generation.settings.max_in_flight)
+        place = lease.place = memory.place(None)
+        body = bytearray()
+        async with asyncio.timeout(settings.idle_timeout):
+            async for chunk in request.content.iter_chunked(_STEP):
+                body += chunk
+                if len(body) > settings.max_size:
+                    raise too_large
+                if not place.grow_to(len(body)):
+                    raise RefusedError(503, "no room in memory now; try again", _RETRY)
+        return bytes(body)
+
+    async def _sent(self, request: web.BaseRequest, answer: HttpAnswer, *, is_last: bool) -> web.StreamResponse:
+        headers = {**answer.headers, "Content-Type": answer.content_type, "Server": "mtaframe"}
+        if isinstance(answer.body, bytes):
+            response: web.StreamResponse = web.Response(status=answer.status, body=answer.body, headers=headers)
+        else:
+            response = web.StreamResponse(status=answer.status, headers=headers)
+        if is_last or self.is_draining:
+            response.force_close()
+        await response.prepare(request)
+        if not isinstance(answer.body, bytes):
+            await _streamed(response, answer.body)
+        await response.write_eof()
+        return response
+
+
+async def _streamed(response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+    async for piece in pieces:
+        await response.write(piece)
+
+
+def _found(lease: Lease, request: web.BaseRequest) -> tuple[HttpRoute, dict[str, str]]:
+    """The route and what its open segments hold. RefusedError if there is none."""
+    path = plain_path(request.rel_url.raw_path)
+    methods, held = lease.generation.plugins.routes.find(path)
+    if not methods:
+        raise RefusedError(404, "there is nothing at this path")
+    route = methods.get(request.method) or (methods.get("GET") if request.method == "HEAD" else None)
+    if route is None:
+        raise RefusedError(405, "this path does not know the method", {"Allow": ", ".join(sorted(methods))})
+    return route, dict(zip(names(route), (unquote(segment) for segment in held), strict=True))
+
+
+def _request(
+    request: web.BaseRequest,
+    route: HttpRoute,
+    told: Mapping[str, str],
+    body: bytes,
+    settings: ListenerSettings,
+    proxied: str | None,
+    began: float,
+) -> HttpRequest:
+    query: dict[str, str] = {}
+    for name, value in request.query.items():
+        query.setdefault(name, value)
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers.setdefault(name.lower(), value)
+    transport = request.transport
+    encrypted = transport.get_extra_info("ssl_object") if transport is not None else None
+    return HttpRequest(
+        id=os.urandom(8).hex(),
+        method=route.method,
+        path=plain_path(request.rel_url.raw_path),
+        body=body,
+        parameters=Private(told),
+        query=Private(query),
+        headers=Private(headers),
+        client=proxied or (client_of(transport) if transport is not None else ""),
+        listener=settings.name,
+        tls=encrypted.version() if encrypted else None,
+        deadline=began + settings.seconds_of_patience,
+    )
+
+
+def _word(text: str) -> str:
+    """A method as a log line may show it."""
+    return text if text.isalpha() and len(text) < 16 else "?"

@@ -1,0 +1,148 @@
+"""What all doors have in common: a call is authenticated, read and answered; what is wrong is told in its API's form.
+
+The law: no input gets a 500. A problem names the field, and quotes nothing of what was sent.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mtaframe import Account, AccountBook, HttpAnswer, HttpRequest, HttpRoute, Redacted, Token
+from mtaframe_plugins.http_api.sending import Caller
+
+_KEY = re.compile(r"[!-~]{1,255}")
+_INPUT = re.compile(r"'[^']*'|\"[^\"]*\"")
+UNAUTHORIZED = "Auth token not valid"
+
+
+class Body(BaseModel):
+    """The model of a request: what it does not know it passes over, as these APIs do."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+
+class Problem(Exception):
+    """What a caller must mend, or try again. ``code`` is MimePost's error_code, or Postmark's."""
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        field: str | None = None,
+        code: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.field = field
+        self.code = code
+        self.headers = headers or {}
+        self.more = more or {}
+
+    @property
+    def sentence(self) -> str:
+        """The text, with the field that it is about in front."""
+        return f"{self.field}: {self.text}" if self.field else self.text
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ask(Redacted):
+    """One call of an account: the request, whose it is, and its body, if it has one."""
+
+    request: HttpRequest
+    account: Account
+    token: Token
+    data: Any = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who sends mail by this call. A repeat is known by its Idempotency-Key, or else by its octets."""
+        request = self.request
+        key = request.headers.get("idempotency-key", "")
+        if not key:
+            digest = hashlib.blake2b(f"{request.path}\0".encode() + request.body)
+            return Caller(self.account.name, request, digest.digest())
+        if not _KEY.fullmatch(key):
+            raise Problem(400, "is 1 to 255 printable characters of ASCII, without blanks", "Idempotency-Key")
+        return Caller(self.account.name, request, key.encode(), is_kept=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an API, and what its document says of it. ``query`` has descriptions by name."""
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Ask], Awaitable[HttpAnswer]]
+    body: Any = None
+    answer: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One API: ``secrets`` finds the token in a request, ``told`` writes a problem in its form."""
+
+    name: str
+    calls: Sequence[Call]
+    secret: Callable[[HttpRequest], str]
+    told: Callable[[Problem], HttpAnswer]
+    scheme: Mapping[str, str]
+
+    def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
+        """``accounts`` are those of the generation that answers."""
+        return [HttpRoute(call.method, call.path, self._handler(call, accounts)) for call in self.calls]
+
+    def _handler(
+        self, call: Call, accounts: Callable[[], AccountBook]
+    ) -> Callable[[HttpRequest], Awaitable[HttpAnswer]]:
+        async def handle(request: HttpRequest) -> HttpAnswer:
+            try:
+                found = accounts().of_token(self.secret(request))
+                if found is None:
+                    raise Problem(401, UNAUTHORIZED, code=101)
+                data = parsed(call.body, request) if call.body is not None else None
+                return await call.handle(Ask(request, *found, data))
+            except Problem as problem:
+                return self.told(problem)
+
+        return handle
+
+
+def bearer(request: HttpRequest) -> str:
+    """The token of ``Authorization: Bearer``."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def parsed(model: Any, request: HttpRequest) -> Any:
+    """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if kind == "application/x-www-form-urlencoded":
+            pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
+            return model.model_validate(dict(pairs))
+        return model.model_validate_json(request.body or b"{}")
+    except ValidationError as error:
+        raise _problem(error) from None
+    except ValueError:
+        raise Problem(400, "the body is no form that can be read") from None
+
+
+def _problem(error: ValidationError) -> Problem:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return Problem(400, "the body is no JSON")
+    place = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
+    text = first["msg"].removeprefix("Value error, ")
+    more = error.error_count() - 1
+    return Problem(400, text[0].lower() + text[1:] + (f" (and {more} more)" if more else ""), place or None)

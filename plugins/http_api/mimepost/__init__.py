@@ -1,0 +1,1 @@
+"""MimePost's API: both generations of it, under ``/v1``."""

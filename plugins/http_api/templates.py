@@ -1,0 +1,80 @@
+"""Templates that account holders made, kept as their own documents."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from mtaframe import Counter, Mta, Redacted
+
+KIND = "template"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Template(Redacted):
+    """``status`` is pending, approved or rejected; ``variables`` are names, for people. Times are RFC 3339, UTC."""
+
+    _shown = ("id", "status")
+
+    id: int
+    uid: str
+    name: str
+    html: str | None = None
+    text: str | None = None
+    subject: str | None = None
+    variables: tuple[str, ...] = ()
+    dialect: str | None = None
+    status: str = "approved"
+    rejection_reason: str | None = None
+    moderated_by: str | None = None
+    moderated_at: str | None = None
+    created_at: str = ""
+    updated_at: str = ""
+
+
+class Templates:
+    """The templates of all accounts, by account and ``uid``; a numeric id is one, too, if no uid is like it."""
+
+    def __init__(self, mta: Mta) -> None:
+        self._mta = mta
+
+    async def find(self, account: str, name: str) -> Template | None:
+        """By its uid, else by its id."""
+        found = await self._mta.state.documents.get(account, KIND, name)
+        if found is not None:
+            return _read(found)
+        if not name.isdecimal():
+            return None
+        return next((each for each in await self.all(account) if str(each.id) == name), None)
+
+    async def all(self, account: str) -> Sequence[Template]:
+        """In the order in which they were made."""
+        documents = self._mta.state.documents
+        found = [await documents.get(account, KIND, name) for name in await documents.names(account, KIND)]
+        return sorted((_read(octets) for octets in found if octets is not None), key=lambda each: each.id)
+
+    async def add(self, account: str, template: Template) -> Template:
+        """With a new id, and the time."""
+        number = await self._mta.state.sequences.next(Counter("http_api.template", account=account))
+        now = moment(self._mta.clock.now())
+        return await self.put(account, replace(template, id=number, created_at=now))
+
+    async def put(self, account: str, template: Template) -> Template:
+        template = replace(template, updated_at=moment(self._mta.clock.now()))
+        await self._mta.state.documents.put(account, KIND, template.uid, json.dumps(asdict(template)).encode())
+        return template
+
+    async def drop(self, account: str, template: Template) -> None:
+        await self._mta.state.documents.drop(account, KIND, template.uid)
+
+
+def moment(at: datetime) -> str:
+    """``2026-11-27 07:30:00``, UTC, as MimePost writes times."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _read(octets: bytes) -> Template:
+    data: Mapping[str, Any] = json.loads(octets)
+    known = {name: value for name, value in data.items() if name in Template.__dataclass_fields__}
+    return Template(**{**known, "variables": tuple(known.get("variables", ()))})
