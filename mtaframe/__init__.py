@@ -31,6 +31,7 @@ from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
 from mtaframe.storage import Counter, State
+from mtaframe.variable import Variable, variable
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "State",
     "Tls",
     "Transport",
+    "Variable",
     "Verdict",
     "command",
     "decoded_value",
@@ -94,5 +96,6 @@ __all__ = [
     "folded_value",
     "hookimpl",
     "parts",
+    "variable",
     "with_texts",
 ]
