@@ -48,11 +48,15 @@ class Language:
             yield start, at, kind
 
     def cut(self, text: str, places: Places, what: str) -> "TemplateText | None":
-        tags = list(self.tags(text))
-        if not tags and _OPENING.search(text) is None:
+        if _OPENING.search(text) is None:
             return None
-        if sum(end - start for start, end, _ in tags) > LONGEST:
-            raise TemplateError(f"a template in {what}: its tags are too long")
+        tags: list[Tag] = []
+        length = 0
+        for tag in self.tags(text):
+            tags.append(tag)
+            length += tag[1] - tag[0]
+            if length > LONGEST:
+                raise TemplateError(f"a template in {what}: its tags are too long")
         is_html = places is html_places
         masked = _masked(text, tags)
         written_at = html_places(masked, writing.in_json) if is_html else places(masked)

@@ -101,7 +101,7 @@ class Statements:
             raise UnknownError("there is no such statement here", node.lineno)
         inner = expression(node.iter)
         whole = at_line(lambda scope: members(used(inner(scope), scope.values)), node.lineno)
-        target, body = _target(node.target), self.block(node.body)
+        target, body = _target(node.target, node.lineno), self.block(node.body)
         other = self.block(node.else_)
         test = at_line(expression(node.test), node.lineno) if node.test is not None else None
         weight = weight_of(node)
@@ -170,7 +170,7 @@ def _ready(value: object, written: Written, is_html: bool, values: Values) -> st
     """The value as it may stand at its place."""
     if (isinstance(value, Encoded) and value) or (isinstance(value, Json) and written is writing.in_json):
         ready = str(value)
-    elif isinstance(value, Markup) and is_html:
+    elif isinstance(value, Markup) and value and is_html:
         ready = writing.plain(value)
     else:
         plain = text_of(value)
@@ -180,14 +180,21 @@ def _ready(value: object, written: Written, is_html: bool, values: Values) -> st
     return ready
 
 
-def _target(node: nodes.Node) -> Callable[[object], dict[str, object]]:
+def _target(node: nodes.Node, line: int) -> Callable[[object], dict[str, object]]:
+    """The names that a loop gives to one member."""
     if isinstance(node, nodes.Name):
         name = node.name
         return lambda value: {name: value}
-    if isinstance(node, nodes.Tuple) and all(isinstance(item, nodes.Name) for item in node.items):
-        names = [item.name for item in node.items if isinstance(item, nodes.Name)]
-        return lambda value: dict(zip(names, members(value), strict=True))
-    raise UnknownError("a loop gives names to its members", node.lineno)
+    if not isinstance(node, nodes.Tuple) or not all(isinstance(item, nodes.Name) for item in node.items):
+        raise UnknownError("a loop gives names to its members", line)
+    names = [item.name for item in node.items if isinstance(item, nodes.Name)]
+
+    def named(value: object) -> dict[str, object]:
+        if not isinstance(value, (tuple, list)) or len(value) != len(names):
+            raise LineFault(PLAIN, line)
+        return dict(zip(names, value, strict=True))
+
+    return named
 
 
 def _position(index: int, length: int) -> Mapping[str, object]:
