@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from email.utils import getaddresses
 from typing import Any
 
-from mtaframe import Address, Private
+from mtaframe import Address, Private, Variable, variable
 from mtaframe_plugins.http_api import composing
 from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
@@ -89,14 +89,11 @@ def custom_data(given: Mapping[str, str], field: str) -> Private[str]:
     return Private(dict(given))
 
 
-def variables(given: Mapping[str, Any]) -> Private[Any]:
-    """Merge variables by name."""
-    return Private({name: _text(value) for name, value in given.items()})
-
-
-def _text(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else str(value)
+def variables(given: Mapping[str, Any], field: str) -> Private[Variable]:
+    """Merge variables by name; null is no text."""
+    try:
+        found = variable({name: "" if value is None else value for name, value in given.items()})
+    except ValueError as error:
+        raise Problem(400, str(error), field) from None
+    assert isinstance(found, Private)
+    return found

@@ -191,7 +191,7 @@ def outgoing(email: Email, template: Template | None) -> Outgoing:
     copies = []
     for number, to in enumerate(email.to):
         mailbox = reading.mailbox(to.email, f"to.{number}.email", to.name)
-        copies.append(Copies((mailbox,), cc, bcc, reading.variables(pairs(to.merge_vars))))
+        copies.append(Copies((mailbox,), cc, bcc, reading.variables(pairs(to.merge_vars), f"to.{number}.merge_vars")))
     return Outgoing(
         sender=reading.mailbox(email.from_email, "from_email", email.from_name),
         subject=reading.subject(email.subject),
@@ -204,7 +204,7 @@ def outgoing(email: Email, template: Template | None) -> Outgoing:
             reading.attachment(each.name, each.type, each.content, f"attachments.{number}", each.content_id)
             for number, each in enumerate(email.attachments or ())
         ),
-        variables=reading.variables(pairs(email.global_merge_vars)),
+        variables=reading.variables(pairs(email.global_merge_vars), "global_merge_vars"),
         custom_data=reading.custom_data(email.vars or {}, "vars"),
         dialect=email.dialect or (template.dialect if template else None),
         on_missing=email.on_missing,
