@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mtaframe import Account, AccountBook, HttpAnswer, HttpRequest, HttpRoute, Redacted, Token
 from mtaframe_plugins.http_api.sending import Caller
 
-_KEY = re.compile(r"[!-~]{1,255}")
+_KEY = re.compile(r"[!-~]{1,256}")
 _INPUT = re.compile(r"'[^']*'|\"[^\"]*\"")
 UNAUTHORIZED = "Auth token not valid"
+NO_JSON = "the body is no JSON"
+MISSING = "is required"
 
 
 class Body(BaseModel):
@@ -62,15 +64,19 @@ class Ask(Redacted):
     data: Any = None
 
     @property
+    def digest(self) -> bytes:
+        """Of the path and the octets."""
+        return hashlib.blake2b(f"{self.request.path}\0".encode() + self.request.body).digest()
+
+    @property
     def caller(self) -> Caller:
         """Who sends mail by this call. A repeat is known by its Idempotency-Key, or else by its octets."""
         request = self.request
         key = request.headers.get("idempotency-key", "")
         if not key:
-            digest = hashlib.blake2b(f"{request.path}\0".encode() + request.body)
-            return Caller(self.account.name, request, digest.digest())
+            return Caller(self.account.name, request, self.digest)
         if not _KEY.fullmatch(key):
-            raise Problem(400, "is 1 to 255 printable characters of ASCII, without blanks", "Idempotency-Key")
+            raise Problem(400, "is 1 to 256 printable characters of ASCII, without blanks", "Idempotency-Key")
         return Caller(self.account.name, request, key.encode(), is_kept=True)
 
 
@@ -91,13 +97,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One API: ``secrets`` finds the token in a request, ``told`` writes a problem in its form."""
+    """One API: ``secret`` finds the token in a request, ``told`` writes a problem in its form.
+
+    ``guest`` knows tokens that are nobody's.
+    """
 
     name: str
     calls: Sequence[Call]
     secret: Callable[[HttpRequest], str]
     told: Callable[[Problem], HttpAnswer]
     scheme: Mapping[str, str]
+    guest: Callable[[str], tuple[Account, Token] | None] = lambda secret: None
 
     def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
         """``accounts`` are those of the generation that answers."""
@@ -108,7 +118,8 @@ class Door:
     ) -> Callable[[HttpRequest], Awaitable[HttpAnswer]]:
         async def handle(request: HttpRequest) -> HttpAnswer:
             try:
-                found = accounts().of_token(self.secret(request))
+                secret = self.secret(request)
+                found = self.guest(secret) or accounts().of_token(secret)
                 if found is None:
                     raise Problem(401, UNAUTHORIZED, code=101)
                 data = parsed(call.body, request) if call.body is not None else None
@@ -134,16 +145,17 @@ def parsed(model: Any, request: HttpRequest) -> Any:
             return model.model_validate(dict(pairs))
         return model.model_validate_json(request.body or b"{}")
     except ValidationError as error:
-        raise _problem(error) from None
+        raise problem_of(error) from None
     except ValueError:
         raise Problem(400, "the body is no form that can be read") from None
 
 
-def _problem(error: ValidationError) -> Problem:
+def problem_of(error: ValidationError) -> Problem:
+    """What is wrong first, without what was sent."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
-        return Problem(400, "the body is no JSON")
+        return Problem(400, NO_JSON)
     place = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
-    text = first["msg"].removeprefix("Value error, ")
+    text = MISSING if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
     more = error.error_count() - 1
     return Problem(400, text[0].lower() + text[1:] + (f" (and {more} more)" if more else ""), place or None)
