@@ -26,8 +26,10 @@ from mtaframe_plugins.http_api.mimepost.figures import Figures
 from mtaframe_plugins.http_api.mimepost.holder import Holder
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
 from mtaframe_plugins.http_api.ordering import Orders
+from mtaframe_plugins.http_api.postmark import Postmark
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
+from mtaframe_plugins.http_api.resend import Resend
 from mtaframe_plugins.http_api.sendgrid import SendGrid
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
@@ -61,6 +63,8 @@ class HttpApi(Plugin):
                 {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             ),
             SendGrid(orders).door(),
+            Postmark(orders).door(),
+            Resend(orders).door(),
         )
 
     def adopt(self, old: "HttpApi") -> None:

@@ -7,10 +7,10 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from mtaframe import Account, AccountBook, HttpAnswer, HttpRequest, HttpRoute, Redacted, Token
 from mtaframe_plugins.http_api.sending import Caller
@@ -26,6 +26,15 @@ class Body(BaseModel):
     """The model of a request: what it does not know it passes over, as these APIs do."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+
+def listed(value: Any) -> Any:
+    """Text alone, as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Several = Annotated[list[str], BeforeValidator(listed)]
+"""One text, or a list of texts."""
 
 
 class Problem(Exception):
@@ -116,13 +125,15 @@ class Door:
     def _handler(
         self, call: Call, accounts: Callable[[], AccountBook]
     ) -> Callable[[HttpRequest], Awaitable[HttpAnswer]]:
+        body = TypeAdapter(call.body) if call.body is not None else None
+
         async def handle(request: HttpRequest) -> HttpAnswer:
             try:
                 secret = self.secret(request)
                 found = self.guest(secret) or accounts().of_token(secret)
                 if found is None:
                     raise Problem(401, UNAUTHORIZED, code=101)
-                data = parsed(call.body, request) if call.body is not None else None
+                data = parsed(body, request) if body is not None else None
                 return await call.handle(Ask(request, *found, data))
             except Problem as problem:
                 return self.told(problem)
@@ -136,14 +147,14 @@ def bearer(request: HttpRequest) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def parsed(model: Any, request: HttpRequest) -> Any:
+def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
-            return model.model_validate(dict(pairs))
-        return model.model_validate_json(request.body or b"{}")
+            return model.validate_python(dict(pairs))
+        return model.validate_json(request.body or b"{}")
     except ValidationError as error:
         raise problem_of(error) from None
     except ValueError:

@@ -59,13 +59,12 @@ class Orders:
         if wait == "accepted" and not self._config.accept:
             raise Problem(400, "this server does not take mail without waiting for its result", "wait")
 
+    def shelf(self, ask: Ask) -> "Shelf":
+        return Shelf(self._templates, ask.account.name)
+
     async def template(self, ask: Ask, field: str, *names: str) -> Template:
         """The first of these that there is. Problem 404 if there is none, or nobody has approved it."""
-        for name in names:
-            template = await self._templates.find(ask.account.name, name)
-            if template is not None and template.status == "approved":
-                return template
-        raise Problem(404, "there is no approved template of that name", field, code=106)
+        return await self.shelf(ask).template(field, *names)
 
     async def sent(
         self, ask: Ask, mails: Sequence[Outgoing], names: Sequence[bytes] | None = None
@@ -89,6 +88,25 @@ class Orders:
         results = [task.result() for task in tasks]
         await series.settle([all(sent.result.outcome.is_final for sent in each) for each in results])
         return results
+
+
+class Shelf:
+    """The templates that a call asks for, each looked up once."""
+
+    def __init__(self, templates: Templates, account: str) -> None:
+        self._templates = templates
+        self._account = account
+        self._found: dict[str, Template | None] = {}
+
+    async def template(self, field: str, *names: str) -> Template:
+        """The first of these that there is. Problem 404 if there is none, or nobody has approved it."""
+        for name in names if self._account else ():
+            if name not in self._found:
+                self._found[name] = await self._templates.find(self._account, name)
+            template = self._found[name]
+            if template is not None and template.status == "approved":
+                return template
+        raise Problem(404, "there is no approved template of that name", field, code=106)
 
 
 class _Contents:

@@ -13,7 +13,7 @@ from pydantic import Field
 from mtaframe import HttpAnswer, Private
 from mtaframe_plugins.http_api import reading
 from mtaframe_plugins.http_api.answering import checked
-from mtaframe_plugins.http_api.door import Ask, Body, Call, Door, Problem, bearer
+from mtaframe_plugins.http_api.door import Ask, Body, Call, Door, Problem, Several, bearer
 from mtaframe_plugins.http_api.ordering import Orders
 from mtaframe_plugins.http_api.outgoing import Attachment, Copies, Mailbox, Outgoing
 from mtaframe_plugins.http_api.templates import Template
@@ -21,26 +21,27 @@ from mtaframe_plugins.http_api.templates import Template
 LONGEST_TAG = 64
 TAGS = 20_000
 """Characters that the names of all substitutions of a call may have: every text is looked through for them."""
+Fields = tuple[tuple[str, str], ...]
 INVALID = "The provided authorization grant is invalid, expired, or revoked"
 
 
-class Person(Body):
+class SendGridPerson(Body):
     """An address with its name."""
 
     email: str = Field(description="The address.")
     name: str | None = Field(default=None, description="The display name.")
 
 
-People = list[Person] | None
+People = list[SendGridPerson] | None
 
 
-class Personalization(Body):
+class SendGridPersonalization(Body):
     """One message: who gets it, and what differs from the others."""
 
-    to: list[Person] = Field(min_length=1, description="Recipients, who see each other.")
+    to: list[SendGridPerson] = Field(min_length=1, description="Recipients, who see each other.")
     cc: People = Field(default=None, description="Further ones, who are seen.")
     bcc: People = Field(default=None, description="Further ones, who are not.")
-    sender: Person | None = Field(default=None, alias="from", description="Another sender.")
+    sender: SendGridPerson | None = Field(default=None, alias="from", description="Another sender.")
     subject: str | None = Field(default=None, description="Another subject.")
     headers: dict[str, str] | None = Field(default=None, description="Header fields, before those of the mail.")
     substitutions: dict[str, Any] | None = Field(default=None, description="Text to replace, and by what.")
@@ -49,14 +50,14 @@ class Personalization(Body):
     send_at: int | None = Field(default=None, description="When to send it (Unix time): not in the future.")
 
 
-class Content(Body):
+class SendGridContent(Body):
     """The mail as text or as HTML."""
 
     type: str = Field(description="text/plain or text/html.")
     value: str = Field(description="The text.")
 
 
-class File(Body):
+class SendGridFile(Body):
     """A file that goes with the mail."""
 
     content: str = Field(description="Its octets in base64.")
@@ -66,35 +67,35 @@ class File(Body):
     content_id: str | None = Field(default=None, description="What stands behind cid: in the HTML.")
 
 
-class Switch(Body):
+class SendGridSwitch(Body):
     """Something that is on or off."""
 
     enable: bool | None = Field(default=None, description="Whether it is on.")
 
 
-class MailSettings(Body):
+class SendGridSettings(Body):
     """How the mail is handled; what is not named here is passed over."""
 
-    sandbox_mode: Switch | None = Field(default=None, description="Check everything, send nothing.")
+    sandbox_mode: SendGridSwitch | None = Field(default=None, description="Check everything, send nothing.")
 
 
-class Mail(Body):
+class SendGridMail(Body):
     """Mail to send. Settings of tracking and unsubscription are passed over."""
 
-    personalizations: list[Personalization] = Field(min_length=1, max_length=1000, description="The messages.")
-    sender: Person = Field(alias="from", description="The sender: an address of one of the account's domains.")
+    personalizations: list[SendGridPersonalization] = Field(min_length=1, max_length=1000, description="The messages.")
+    sender: SendGridPerson = Field(alias="from", description="The sender: an address of one of the account's domains.")
     subject: str | None = Field(default=None, description="The subject.")
-    reply_to: Person | None = Field(default=None, description="Where replies go.")
+    reply_to: SendGridPerson | None = Field(default=None, description="Where replies go.")
     reply_to_list: People = Field(default=None, description="Where replies go, if to several.")
-    content: list[Content] | None = Field(default=None, description="The text and the HTML.")
-    attachments: list[File] | None = Field(default=None, description="Files.")
+    content: list[SendGridContent] | None = Field(default=None, description="The text and the HTML.")
+    attachments: list[SendGridFile] | None = Field(default=None, description="Files.")
     template_id: str | None = Field(default=None, description="A template, in place of content.")
     headers: dict[str, str] | None = Field(default=None, description="Further header fields.")
     sections: dict[str, Any] | None = Field(default=None, description="Not offered.")
-    categories: list[str] | str | None = Field(default=None, description='Custom data by the name "category".')
+    categories: Several | None = Field(default=None, description='Custom data by the name "category".')
     custom_args: dict[str, Any] | None = Field(default=None, description="Custom data, which comes back in events.")
     send_at: int | None = Field(default=None, description="When to send it (Unix time): not in the future.")
-    mail_settings: MailSettings | None = Field(default=None, description="How the mail is handled.")
+    mail_settings: SendGridSettings | None = Field(default=None, description="How the mail is handled.")
 
 
 class SendGrid:
@@ -104,12 +105,12 @@ class SendGrid:
         self._orders = orders
 
     def door(self) -> Door:
-        calls = (Call("POST", "/v3/mail/send", "Send mail, as SendGrid has it", self.send, Mail, status=202),)
+        calls = (Call("POST", "/v3/mail/send", "Send mail, as SendGrid has it", self.send, SendGridMail, status=202),)
         return Door("SendGrid", calls, bearer, told, {"type": "http", "scheme": "bearer"})
 
     async def send(self, ask: Ask) -> HttpAnswer:
         """202 and nothing but an id, once nobody is left to try again."""
-        mail: Mail = ask.data
+        mail: SendGridMail = ask.data
         if ask.request.headers.get("on-behalf-of"):
             raise Problem(403, "a token acts for its own account alone: use one of the sub-account's", "On-Behalf-Of")
         for at, field in _times(mail):
@@ -121,7 +122,7 @@ class SendGrid:
         results = checked([sent for each in await self._orders.sent(ask, mails) for sent in each])
         return HttpAnswer(202, headers=Private({"X-Message-Id": results[0].id}))
 
-    async def _template(self, ask: Ask, mail: Mail) -> Template | None:
+    async def _template(self, ask: Ask, mail: SendGridMail) -> Template | None:
         if not mail.template_id:
             if not mail.content:
                 raise Problem(400, "give content, or a template_id", "content")
@@ -140,7 +141,7 @@ def told(problem: Problem) -> HttpAnswer:
     return HttpAnswer.json(answer, status, problem.headers)
 
 
-def outgoing(mail: Mail, template: Template | None) -> Sequence[Outgoing]:
+def outgoing(mail: SendGridMail, template: Template | None) -> Sequence[Outgoing]:
     """One for all personalizations that differ in recipients and variables alone. Problem."""
     if mail.sections:
         raise Problem(400, "is not offered: write the text into the substitutions", "sections")
@@ -173,14 +174,13 @@ def outgoing(mail: Mail, template: Template | None) -> Sequence[Outgoing]:
     ]
 
 
-def _base(mail: Mail, template: Template | None) -> Outgoing:
+def _base(mail: SendGridMail, template: Template | None) -> Outgoing:
     text, html = (template.text, template.html) if template else _content(mail.content or ())
     if mail.reply_to and mail.reply_to_list:
         raise Problem(400, "give reply_to or reply_to_list, not both", "reply_to_list")
     custom = reading.texts(mail.custom_args, "custom_args")
-    categories = [mail.categories] if isinstance(mail.categories, str) else mail.categories
-    if categories:
-        custom.setdefault("category", ", ".join(categories))
+    if mail.categories:
+        custom.setdefault("category", ", ".join(mail.categories))
     is_dynamic = any(each.dynamic_template_data for each in mail.personalizations) or (
         mail.template_id or ""
     ).startswith("d-")
@@ -202,7 +202,7 @@ def _base(mail: Mail, template: Template | None) -> Outgoing:
     )  # fmt: skip
 
 
-def _content(given: Sequence[Content]) -> tuple[str | None, str | None]:
+def _content(given: Sequence[SendGridContent]) -> tuple[str | None, str | None]:
     found: dict[str, str] = {}
     for number, each in enumerate(given):
         kind = each.type.partition(";")[0].strip().lower()
@@ -214,14 +214,14 @@ def _content(given: Sequence[Content]) -> tuple[str | None, str | None]:
     return found.get("text/plain"), found.get("text/html")
 
 
-def _attachment(each: File, field: str) -> Attachment:
+def _attachment(each: SendGridFile, field: str) -> Attachment:
     name = each.filename or ""
     is_inline = (each.disposition or "").lower() == "inline"
     kind = reading.media_type(each.type, name)
     return reading.attachment(name, kind, each.content, field, (each.content_id or None) if is_inline else None)
 
 
-def _subject(mail: Mail, template: Template | None, each: Personalization, place: str) -> str:
+def _subject(mail: SendGridMail, template: Template | None, each: SendGridPersonalization, place: str) -> str:
     """The template's own goes before all others."""
     if template and template.subject:
         return template.subject
@@ -232,7 +232,7 @@ def _subject(mail: Mail, template: Template | None, each: Personalization, place
     return reading.subject(mail.subject)
 
 
-def _fields(common: tuple[tuple[str, str], ...], each: Personalization, place: str) -> tuple[tuple[str, str], ...]:
+def _fields(common: Fields, each: SendGridPersonalization, place: str) -> Fields:
     if not each.headers:
         return common
     own = reading.fields(each.headers.items(), f"{place}.headers")
@@ -240,14 +240,14 @@ def _fields(common: tuple[tuple[str, str], ...], each: Personalization, place: s
     return (*(field for field in common if field[0].lower() not in names), *own)
 
 
-def _custom_data(common: Private[str], each: Personalization, place: str) -> Private[str]:
+def _custom_data(common: Private[str], each: SendGridPersonalization, place: str) -> Private[str]:
     if not each.custom_args:
         return common
     field = f"{place}.custom_args"
     return reading.custom_data({**common, **reading.texts(each.custom_args, field)}, field)
 
 
-def _check_tags(mail: Mail) -> None:
+def _check_tags(mail: SendGridMail) -> None:
     names: set[str] = set()
     for number, each in enumerate(mail.personalizations):
         field = f"personalizations.{number}.substitutions"
@@ -261,7 +261,7 @@ def _check_tags(mail: Mail) -> None:
         raise Problem(400, f"{TAGS:,} characters to replace are enough", "personalizations")
 
 
-def _times(mail: Mail) -> Iterator[tuple[datetime, str]]:
+def _times(mail: SendGridMail) -> Iterator[tuple[datetime, str]]:
     """When the mail is to go, and the field that says so."""
     found: dict[str, int | None] = {"send_at": mail.send_at}
     for number, each in enumerate(mail.personalizations):
@@ -271,7 +271,7 @@ def _times(mail: Mail) -> Iterator[tuple[datetime, str]]:
             yield datetime.fromtimestamp(max(0, min(seconds, 1 << 37)), UTC), field
 
 
-def _mailbox(person: Person, field: str) -> Mailbox:
+def _mailbox(person: SendGridPerson, field: str) -> Mailbox:
     return reading.mailbox(person.email, f"{field}.email", person.name)
 
 
