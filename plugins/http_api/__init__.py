@@ -25,8 +25,12 @@ from mtaframe_plugins.http_api.mimepost.emails import Emails
 from mtaframe_plugins.http_api.mimepost.figures import Figures
 from mtaframe_plugins.http_api.mimepost.holder import Holder
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
+from mtaframe_plugins.http_api.ordering import Orders
+from mtaframe_plugins.http_api.postmark import Postmark
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
+from mtaframe_plugins.http_api.resend import Resend
+from mtaframe_plugins.http_api.sendgrid import SendGrid
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Templates
@@ -44,11 +48,12 @@ class HttpApi(Plugin):
         super().__init__(config, mta)
         self._recent = Recent(config.recent_max_age, config.recent_max_count)
         templates, repeats = Templates(mta), Repeats(mta)
+        orders = Orders(mta, config, templates, repeats)
         self._doors = (
             Door(
                 "MimePost",
                 (
-                    *Emails(mta, config, templates, repeats).calls(),
+                    *Emails(mta, orders, repeats).calls(),
                     *Webhooks(mta).calls(),
                     *Figures(mta).calls(),
                     *Holder(mta).calls(),
@@ -57,6 +62,9 @@ class HttpApi(Plugin):
                 form.told,
                 {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             ),
+            SendGrid(orders).door(),
+            Postmark(orders).door(),
+            Resend(orders).door(),
         )
 
     def adopt(self, old: "HttpApi") -> None:

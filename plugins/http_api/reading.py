@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import mimetypes
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import getaddresses
@@ -15,6 +16,7 @@ from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
 _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
 _ID = re.compile(r"-?[0-9]{1,15}")
 _LONGEST_NAME = 998
+ANY = "application/octet-stream"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -39,6 +41,22 @@ def mailboxes(text: str, field: str) -> tuple[Mailbox, ...]:
     if text.strip() and (not found or not all(address for _, address in found)):
         raise Problem(400, 'is not written as "Name <address>"', field)
     return tuple(mailbox(address, field, name) for name, address in found)
+
+
+def sender(text: str, field: str) -> Mailbox:
+    """One mailbox, as From has it."""
+    found = mailboxes(text, field)
+    if len(found) != 1:
+        raise Problem(400, "is one address, or a name with its address", field)
+    return found[0]
+
+
+def media_type(given: str | None, name: str) -> str:
+    """That of an attachment: what is given, without parameters, else what its name says."""
+    if given and given.strip():
+        return given.partition(";")[0].strip()
+    found = mimetypes.guess_type(name, strict=True)[0] or ANY
+    return ANY if composing.content_type_fault(found) else found
 
 
 def attachment(name: str, content_type: str, content: str, field: str, content_id: str | None = None) -> Attachment:
@@ -97,3 +115,21 @@ def variables(given: Mapping[str, Any], field: str) -> Private[Variable]:
         raise Problem(400, str(error), field) from None
     assert isinstance(found, Private)
     return found
+
+
+def texts(given: Mapping[str, Any] | None, field: str) -> dict[str, str]:
+    """Values that are text, or a number, true or false."""
+    found = {}
+    for name, value in (given or {}).items():
+        if isinstance(value, (list, dict)):
+            raise Problem(400, "holds lists or objects, where text belongs", field)
+        found[name] = _text(value)
+    return found
+
+
+def _text(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
