@@ -29,7 +29,17 @@ from mtaframe.message import Field, Message
 from mtaframe.mime import Part, parts, with_texts
 from mtaframe.notation import Domain, Domains, FilePath, Model
 from mtaframe.quantity import Duration, Size
-from mtaframe.question import AccountStanding, Question, RestingSources, RestSource, Standing
+from mtaframe.question import (
+    AccountStanding,
+    AccountUsage,
+    MonthlyUsage,
+    OwnDomain,
+    Question,
+    RestingSources,
+    RestSource,
+    SandboxAddress,
+    Standing,
+)
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
 from mtaframe.secret import Secret
@@ -41,6 +51,7 @@ __all__ = [
     "Account",
     "AccountBook",
     "AccountStanding",
+    "AccountUsage",
     "Address",
     "Attempt",
     "Clock",
@@ -70,9 +81,11 @@ __all__ = [
     "Limits",
     "Message",
     "Model",
+    "MonthlyUsage",
     "Mta",
     "Notes",
     "Outcome",
+    "OwnDomain",
     "Part",
     "Plugin",
     "Private",
@@ -86,6 +99,7 @@ __all__ = [
     "RestingSources",
     "Result",
     "Route",
+    "SandboxAddress",
     "Secret",
     "Session",
     "Size",

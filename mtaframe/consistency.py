@@ -91,20 +91,21 @@ def accounts_with(settings: Settings, accounts: AccountsSettings) -> list[Findin
 
 
 _HEEDED_BY = {
-    "status": "admission",
-    "quota": "admission",
-    "pool": "ip_pools",
-    "per_hour": "thresholds",
-    "per_day": "thresholds",
+    "status": ("admission",),
+    "quota": ("admission", "usage"),
+    "pool": ("ip_pools",),
+    "per_hour": ("thresholds",),
+    "per_day": ("thresholds",),
 }
-"""Keys of an account that say nothing to the core: which bundled plugin does what they say."""
+"""Keys of an account that say nothing to the core: which bundled plugins do what they say."""
 
 
 def _unheeded(settings: Settings, place: Path, account: AccountSettings) -> Iterator[Finding]:
     """A suspension that suspends nobody must not go unnoticed."""
-    for key, plugin in _HEEDED_BY.items():
-        if getattr(account, key) not in (None, Status.APPROVED) and plugin not in settings.plugins:
-            text = f'nobody heeds it, for the plugin "{plugin}" is not listed in mtaframe.toml'
+    for key, plugins in _HEEDED_BY.items():
+        missing = [plugin for plugin in plugins if plugin not in settings.plugins]
+        if missing and getattr(account, key) not in (None, Status.APPROVED):
+            text = f'nobody heeds it, for the plugin "{missing[0]}" is not listed in mtaframe.toml'
             yield Finding((*place, key), text, "warning")
 
 

@@ -4,10 +4,13 @@ A question is a frozen value of a subclass; whoever answers registers for that c
 the question's own ``default`` is the answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from typing import Generic, TypeVar
 
+from mtaframe.address import Address
 from mtaframe.redaction import Redacted
 
 T = TypeVar("T")
@@ -63,3 +66,68 @@ class RestSource(Question[bool]):
     @property
     def default(self) -> bool:
         return False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OwnDomain(Question[bool]):
+    """Has this account proven that the domain (in its xn-- form) is its own? What its file says is not asked."""
+
+    _shown = ("account",)
+
+    account: str
+    domain: str
+
+    @property
+    def default(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SandboxAddress(Question[bool]):
+    """Is this an address of the account holder's own, verified, which may be mailed before anything is approved?"""
+
+    _shown = ("account",)
+
+    account: str
+    address: Address
+
+    @property
+    def default(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AccountUsage(Question[Mapping[date, Mapping[str, int]]]):
+    """What became of an account's mail, in recipients by UTC day and event type, as ``EventType`` names them.
+
+    From ``since`` to ``until``, both included; ``stream`` "" is the account as a whole. Days and types without
+    anything are left out. Nothing at all, if nobody counts.
+    """
+
+    _shown = ("account",)
+
+    account: str
+    since: date
+    until: date
+    stream: str = ""
+
+    @property
+    def default(self) -> Mapping[date, Mapping[str, int]]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MonthlyUsage(Question[int]):
+    """How many recipients of this calendar month (UTC) are charged to the account? 0, if nobody counts.
+
+    ``with_sub_accounts``: together with those of all accounts below it.
+    """
+
+    _shown = ("account",)
+
+    account: str
+    with_sub_accounts: bool = False
+
+    @property
+    def default(self) -> int:
+        return 0

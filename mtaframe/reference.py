@@ -43,7 +43,7 @@ def settings_table(model: type[BaseModel]) -> str:
         default = "required" if key.required else f"`{key.default}`" if key.default is not None else ""
         meaning = key.description.replace("|", "\\|")
         lines.append(f"| `{key.name}` | {default} | {meaning} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "It has none."
 
 
 def _table(annotation: Any) -> tuple[type[BaseModel] | None, bool]:

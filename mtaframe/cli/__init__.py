@@ -26,6 +26,8 @@ COMMANDS = {
     "setup": "mtaframe.cli.setup:setup",
     "keygen": "mtaframe.cli.keygen:keygen",
     "account": "mtaframe.cli.account:account",
+    "approvals": "mtaframe.cli.approvals:approvals",
+    "usage": "mtaframe.cli.usage:usage",
     "config": "mtaframe.cli.schema:config",
 }
 """Where each command is, in the order of the help."""

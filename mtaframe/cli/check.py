@@ -11,7 +11,7 @@ from mtaframe.cli.options import conf_option, json_option
 from mtaframe.cli.printing import Failed, log_kept, print_json
 
 if TYPE_CHECKING:
-    from mtaframe.config import Fault
+    from mtaframe.config import Fault, Source
 
 
 @click.command(short_help="Every fault and warning of the configuration.")
@@ -39,12 +39,23 @@ def check(folder: Path, as_json: bool) -> None:
 
 async def faults_of(folder: Path) -> list["Fault"]:
     """All faults and warnings, also those that only a built plugin can find."""
-    from mtaframe.assembly import Outbound, built, read
+    from mtaframe.config import ConfigError, snapshot
+
+    try:
+        source = snapshot(folder)
+    except ConfigError as error:
+        return list(error.faults)
+    return await faults_of_source(source)
+
+
+async def faults_of_source(source: "Source") -> list["Fault"]:
+    """The same of files as they are, or as they might be written."""
+    from mtaframe.assembly import Outbound, built, checked
     from mtaframe.clock import SystemClock
     from mtaframe.config import ConfigError, Fault, order_warnings
 
     try:
-        configuration = read(folder)
+        configuration = checked(source)
     except ConfigError as error:
         return list(error.faults)
     faults = list(configuration.warnings)
@@ -63,7 +74,7 @@ async def faults_of(folder: Path) -> list["Fault"]:
         await outbound.close()
     for record in said:
         place = record.name.removeprefix("mtaframe.")
-        faults.append(Fault(str(folder), None, place, record.getMessage(), "warning"))
+        faults.append(Fault(str(source.folder), None, place, record.getMessage(), "warning"))
     return faults
 
 

@@ -218,7 +218,9 @@ class Thresholds(Plugin):
             if noted := _noted(delivery.recipient):
                 await self._books.give_back(await self._book(envelope.account), dict.fromkeys(noted, 1))
         elif delivery.reverse_path is not None:
-            await self._count(envelope.account, _FINAL[event_type(result)])
+            kind = event_type(result)
+            if kind is not T.BLOCK_HARD or not self._is_barred(envelope.account):
+                await self._count(envelope.account, _FINAL[kind])
 
     @hookimpl
     async def on_event(self, event: Event) -> None:
@@ -230,8 +232,14 @@ class Thresholds(Plugin):
         if "unreported" in data or data.get("null_reverse_path") or data.get("by") == NAME:
             return
         if "by" in data and event.type is T.BLOCK_HARD:
+            if self._is_barred(account):
+                return
             which = _FINAL[event.type]
         await self._count(account, which)
+
+    def _is_barred(self, account: str) -> bool:
+        """Whether it may not send at all by its status: that its mail is refused then says nothing against it."""
+        return self.mta.accounts.status_of(account) not in (Status.APPROVED, Status.LIMITED)
 
     async def _count(self, account: str, which: Sequence[int]) -> None:
         book = await self._book(account)

@@ -1,0 +1,39 @@
+"""Days and months in UTC, as questions and the command line name them. Pure."""
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+KEPT = 62
+"""Days that are ever looked at: the state may be told to remember more than its 45, and a month begins somewhere."""
+
+_MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+
+
+def days_of(since: date, until: date, now: datetime) -> Sequence[date]:
+    """The days from one to the other, both included, of which there can be something."""
+    today = now.date()
+    first, last = max(since, today - timedelta(days=KEPT)), min(until, today)
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def month_of(text: str | None, now: datetime) -> date:
+    """The first day of a month that is written as 2026-11; without, of this one. ValueError."""
+    if text is None:
+        return now.date().replace(day=1)
+    found = _MONTH.fullmatch(text)
+    try:
+        assert found is not None
+        return date(int(found[1]), int(found[2]), 1)
+    except (AssertionError, ValueError):
+        raise ValueError("a month is written as 2026-11") from None
+
+
+def after(day: date) -> date:
+    """The next one."""
+    return day + timedelta(days=1)
+
+
+def whole_month(first: date) -> tuple[date, date]:
+    """Its first and its last day."""
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
