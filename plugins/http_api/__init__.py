@@ -7,6 +7,7 @@ from mtaframe import Delivery, HttpRoute, Mta, Plugin, hookimpl
 from mtaframe_plugins.http_api.door import Door
 from mtaframe_plugins.http_api.mimepost import form
 from mtaframe_plugins.http_api.mimepost.emails import Emails
+from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.repeats import Repeats
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
@@ -23,11 +24,14 @@ class HttpApi(Plugin):
     def __init__(self, config: HttpApiSettings, mta: Mta) -> None:
         super().__init__(config, mta)
         templates, repeats = Templates(mta), Repeats(mta)
-        emails = Emails(mta, config, templates, repeats)
+        mimepost = (
+            Emails(mta, config, templates, repeats),
+            TemplateCalls(mta, config, templates),
+        )
         self._doors = (
             Door(
                 "MimePost",
-                emails.calls(),
+                [call for each in mimepost for call in each.calls()],
                 form.secret,
                 form.told,
                 {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
