@@ -6,6 +6,7 @@ from mtaframe.author import author_domains
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
 from mtaframe.encoded_word import decoded_value, encoded_phrase, encoded_value, folded_value
+from mtaframe.endpoint import Endpoint, EndpointFault
 from mtaframe.envelope import Envelope, Recipient, Session
 from mtaframe.event import Event, EventType
 from mtaframe.hookspecs import hookimpl
@@ -32,6 +33,8 @@ from mtaframe.quantity import Duration, Size
 from mtaframe.question import (
     AccountStanding,
     AccountUsage,
+    DropEndpoint,
+    Endpoints,
     MonthlyUsage,
     OwnDomain,
     ProvenKey,
@@ -40,7 +43,9 @@ from mtaframe.question import (
     RestingSources,
     RestSource,
     SandboxAddress,
+    SaveEndpoint,
     Standing,
+    TryEndpoint,
 )
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
@@ -67,7 +72,11 @@ __all__ = [
     "DnsError",
     "Domain",
     "Domains",
+    "DropEndpoint",
     "Duration",
+    "Endpoint",
+    "EndpointFault",
+    "Endpoints",
     "Envelope",
     "Event",
     "EventType",
@@ -104,6 +113,7 @@ __all__ = [
     "Result",
     "Route",
     "SandboxAddress",
+    "SaveEndpoint",
     "Secret",
     "Session",
     "Size",
@@ -114,6 +124,7 @@ __all__ = [
     "Tls",
     "Token",
     "Transport",
+    "TryEndpoint",
     "Verdict",
     "author_domains",
     "command",

@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from mtaframe.address import Address
+from mtaframe.endpoint import Endpoint, EndpointFault
+from mtaframe.event import EventType
 from mtaframe.redaction import Redacted
 
 T = TypeVar("T")
@@ -131,6 +133,65 @@ class MonthlyUsage(Question[int]):
     @property
     def default(self) -> int:
         return 0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Endpoints(Question[tuple[Endpoint, ...] | None]):
+    """Which webhooks does this account have? None, if nobody keeps webhooks, or they can't be read now."""
+
+    _shown = ("account",)
+
+    account: str
+
+    @property
+    def default(self) -> tuple[Endpoint, ...] | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SaveEndpoint(Question[Endpoint | EndpointFault | None]):
+    """Make a webhook (``id`` None) or change one, please. The answer: as it is now; None if that id is none."""
+
+    _shown = ("account", "id")
+
+    account: str
+    id: int | None
+    url: str
+    description: str
+    events: frozenset[EventType]
+    is_active: bool
+
+    @property
+    def default(self) -> Endpoint | EndpointFault | None:
+        return EndpointFault("this server keeps no webhooks")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DropEndpoint(Question[bool]):
+    """Delete a webhook, please; nothing more goes to it. The answer: whether there was one that could be deleted."""
+
+    _shown = ("account", "id")
+
+    account: str
+    id: int
+
+    @property
+    def default(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TryEndpoint(Question[int | str]):
+    """Post an event about no real mail there at once, please. The answer: the HTTP status, or why there is none."""
+
+    _shown = ("account",)
+
+    account: str
+    url: str
+
+    @property
+    def default(self) -> int | str:
+        return "this server keeps no webhooks"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -86,6 +86,7 @@ class Call:
     answer: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

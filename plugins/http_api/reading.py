@@ -13,6 +13,7 @@ from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
 
 _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
+_ID = re.compile(r"-?[0-9]{1,15}")
 _LONGEST_NAME = 998
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -74,6 +75,11 @@ def subject(text: str, field: str = "subject") -> str:
     if len(text) > _LONGEST_NAME:
         raise Problem(400, f"{_LONGEST_NAME} characters are enough", field)
     return text
+
+
+def number(text: str) -> int:
+    """The id in a path; 0, which nothing has, if it is no number."""
+    return int(text) if _ID.fullmatch(text) else 0
 
 
 def custom_data(given: Mapping[str, str], field: str) -> Private[str]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from mtaframe import Address, Domain, Model
+from mtaframe import Address, Domain, Duration, Model
 
 
 def _address(text: str) -> str:
@@ -23,6 +23,12 @@ class HttpApiSettings(Model):
     )
     max_copies: int = Field(
         default=10_000, ge=1, description="Copies that one call may send: recipients, with cc and bcc of each."
+    )
+    recent_max_age: Duration = Field(
+        default=86400.0, gt=0, description="How long recent events are kept in RAM, for the email logs."
+    )
+    recent_max_count: int = Field(
+        default=10_000, ge=0, description="How many of them each worker keeps; the oldest goes first. 0: none."
     )
     max_templates: int = Field(default=1000, ge=0, description="Templates that one account may have.")
     moderate_templates: bool = Field(

@@ -5,12 +5,13 @@ second; each of them has this month's charges of an account in RAM from the firs
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 from mtaframe import Clock, Counter, EventType, State
 
 CHARGED = "usage.charged"
 LAST = "usage.last"
+_EPOCH = date(1970, 1, 1).toordinal()
 COUNTED = {
     kind: f"usage.{kind.value}"
     for kind in (
@@ -37,6 +38,7 @@ class Meter:
     def __init__(self, state: State, clock: Clock) -> None:
         self._state = state
         self._clock = clock
+        self._day = 0
         self._month = (0, 0)
         self._charged: dict[str, int] = {}
         """What each account is charged this month, of those that were asked for."""
@@ -50,28 +52,30 @@ class Meter:
         """So many recipients more, of the account and of its stream, if it has a name."""
         counters = self._of(account, stream, COUNTED[kind])
         amounts = dict.fromkeys(counters, recipients)
+        today = self._today()
         if is_charged:
             amounts |= dict.fromkeys(self._of(account, stream, CHARGED), recipients)
             self._charge(account, recipients)
         await self._state.counters.add(amounts)
-        today = self._clock.now().astimezone(UTC).date().toordinal()
         if self._active.get(account) != today:
             self._active[account] = today
             await self._seen(account, today)
 
     def heard(self, amounts: Mapping[Counter, int]) -> None:
         """Other processes have charged this."""
+        self._today()
         for counter, amount in amounts.items():
             if counter.name == CHARGED and not counter.stream:
                 self._charge(counter.account, amount)
 
     async def charged(self, account: str) -> int:
         """The recipients of this month that the account is charged for."""
-        self._turn()
+        self._today()
         if account not in self._charged:
-            first = self._clock.now().astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+            year, month = self._month
+            first = datetime(year, month, 1, tzinfo=UTC)
             [charged] = await self._state.counters.sums([Counter(CHARGED, account)], first)
-            if (first.year, first.month) != self._month:
+            if (year, month) != self._month:
                 return charged
             self._charged[account] = charged
         return self._charged[account]
@@ -82,15 +86,18 @@ class Meter:
         return {name: date.fromordinal(day) for name, day in days.items() if day}
 
     def _charge(self, account: str, recipients: int) -> None:
-        self._turn()
         if account in self._charged:
             self._charged[account] += recipients
 
-    def _turn(self) -> None:
-        now = self._clock.now().astimezone(UTC)
-        if self._month != (now.year, now.month):
-            self._month = now.year, now.month
-            self._charged.clear()
+    def _today(self) -> int:
+        """The day's number (UTC); with a new month, what was charged in the old one is forgotten."""
+        day = _EPOCH + int(self._clock.now().timestamp()) // 86400
+        if day != self._day:
+            self._day, now = day, date.fromordinal(day)
+            if self._month != (now.year, now.month):
+                self._month = now.year, now.month
+                self._charged.clear()
+        return day
 
     async def _seen(self, account: str, today: int) -> None:
         registers, register = self._state.registers, Counter(LAST, account)

@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from mtaframe import (
-    Address,
     CommandError,
     Counter,
     Delivery,
@@ -19,15 +17,19 @@ from mtaframe import (
     Mta,
     Plugin,
     Private,
+    Question,
     Result,
     command,
     event_type,
     hookimpl,
 )
+from mtaframe_plugins.webhooks.desk import Desk
 from mtaframe_plugins.webhooks.gathering import merged, tried_again
+from mtaframe_plugins.webhooks.holding import Holding, failures
 from mtaframe_plugins.webhooks.line import Line
-from mtaframe_plugins.webhooks.notice import Fact, Notice, author, custom_data
-from mtaframe_plugins.webhooks.settings import WebhooksSettings
+from mtaframe_plugins.webhooks.made import of_the_configuration
+from mtaframe_plugins.webhooks.notice import Fact, Notice, author, custom_data, new_id, sample
+from mtaframe_plugins.webhooks.settings import EndpointSettings, WebhooksSettings
 
 log = logging.getLogger("mtaframe.webhooks")
 
@@ -37,7 +39,7 @@ REMEMBERED = 1000
 """Kinds of mail, by type of event, account and stream, whose endpoints are remembered."""
 
 Told = tuple[Sequence[Line], Notice]
-"""An event and whom it is told."""
+"""An event and whom the configuration wants told."""
 
 
 class Webhooks(Plugin):
@@ -48,13 +50,20 @@ class Webhooks(Plugin):
 
     def __init__(self, config: WebhooksSettings, mta: Mta) -> None:
         super().__init__(config, mta)
-        self._lines = {endpoint.url: Line(self, endpoint, config, mta) for endpoint in config.endpoint}
+        self._lines = {endpoint.url: self._configured(endpoint) for endpoint in config.endpoint}
+        self._holding = Holding(self, config, mta)
         self._unnumbered: list[Told] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._numbering: asyncio.Task[None] | None = None
         self._sequences: dict[str, Counter] = {}
         self._found: dict[tuple[EventType, str | None, str | None], list[Line]] = {}
         self._lacks_numbers = False
+
+    def _configured(self, endpoint: EndpointSettings) -> Line:
+        return Line(self, endpoint, self.config, self.mta, failures("", of_the_configuration(endpoint.url)))
+
+    def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
+        return Desk(self.config, self.mta, lambda: self._holding).answers()
 
     async def start(self) -> None:
         for endpoint in self.config.endpoint:
@@ -71,6 +80,9 @@ class Webhooks(Plugin):
             self._lines[endpoint.url] = line
             line.take_over(self, endpoint, self.config, self.mta)
         self._found.clear()
+        if old._holding.owner is old and self.config.max_per_account:
+            self._holding = old._holding
+            self._holding.take_over(self, self.config, self.mta)
 
     async def stop(self) -> None:
         if self._gathering is not None:
@@ -78,13 +90,13 @@ class Webhooks(Plugin):
             self._begin_numbering()
         if self._numbering is not None:
             await asyncio.wait([self._numbering], timeout=self.config.drain)
-        mine = [line for line in self._lines.values() if line.owner is self]
+        mine = [line for _, _, line in self._all_lines() if line.owner is self]
         await asyncio.gather(*(line.finish(self.config.drain) for line in mine))
 
     @hookimpl
     def on_data(self, envelope: Envelope, message: Message) -> None:
         """``request``, for each recipient: an event, so that nothing is told of a rehearsal."""
-        if _is_report(envelope) or not self._for(EventType.REQUEST, envelope.account, envelope.stream):
+        if _is_report(envelope) or self._wanting(EventType.REQUEST, envelope.account, envelope.stream) is None:
             return
         now = self.mta.clock.now()
         data: dict[str, Fact] = {
@@ -95,17 +107,17 @@ class Webhooks(Plugin):
         shared = Private(data)
         for recipient in envelope.recipients:
             to, message_id = recipient.address, envelope.message_id(recipient)
-            self.mta.emit(Event(_new_id(), EventType.REQUEST, now, envelope.account, message_id, to, shared))
+            self.mta.emit(Event(new_id(), EventType.REQUEST, now, envelope.account, message_id, to, shared))
 
     @hookimpl
     def on_result(self, delivery: Delivery, result: Result) -> None:
         """Delivered, deferred, a bounce or a block."""
         envelope, kind = delivery.envelope, event_type(result)
-        lines = [] if _is_report(envelope) else self._for(kind, envelope.account, envelope.stream)
-        if not lines:
+        lines = None if _is_report(envelope) else self._wanting(kind, envelope.account, envelope.stream)
+        if lines is None:
             return
         notice = Notice(
-            id=_new_id(),
+            id=new_id(),
             type=kind,
             at=self.mta.clock.now(),
             account=envelope.account,
@@ -123,8 +135,8 @@ class Webhooks(Plugin):
     def on_event(self, event: Event) -> None:
         """Whatever else becomes known, with what its data says. What on_result has told is not told twice."""
         stream, variables = _text(event, "stream"), _text(event, "vars")
-        lines = [] if "unreported" in event.data else self._for(event.type, event.account, stream)
-        if not lines:
+        lines = None if "unreported" in event.data else self._wanting(event.type, event.account, stream)
+        if lines is None:
             return
         notice = Notice(
             id=event.id,
@@ -169,6 +181,10 @@ class Webhooks(Plugin):
             self._numbering = None
 
     async def _numbered(self, account: str, told: Sequence[Told]) -> None:
+        if account:
+            told = await self._told_to_holders_too(account, told)
+        if not told:
+            return
         try:
             number = await self.mta.state.sequences.next(self._sequence(account), len(told))
             for _, notice in told:
@@ -181,6 +197,12 @@ class Webhooks(Plugin):
             for line in lines:
                 line.put(notice)
 
+    async def _told_to_holders_too(self, account: str, told: Sequence[Told]) -> Sequence[Told]:
+        """The events that somebody wants, with the account holders' own lines added."""
+        await self._holding.read(account)
+        everybody = (([*lines, *self._holding.wanting(notice.type, account)], notice) for lines, notice in told)
+        return [(lines, notice) for lines, notice in everybody if lines]
+
     def _sequence(self, account: str) -> Counter:
         found = self._sequences.get(account)
         if found is None:
@@ -189,10 +211,15 @@ class Webhooks(Plugin):
 
     @command(gather=merged)
     async def show(self) -> Sequence[Mapping[str, Any]]:
-        """Each URL: its state, what is queued for it and what came of the rest."""
+        """Each URL: its state, what is queued for it and what came of the rest.
+
+        Those that account holders made are shown once there were events for them.
+        """
         return [
             {
-                "url": url,
+                "url": line.endpoint.url,
+                "account": account,
+                "id": number,
                 "state": line.state,
                 "queued": line.queue.waiting + line.sending,
                 "to retry": line.queue.parked,
@@ -202,7 +229,7 @@ class Webhooks(Plugin):
                 "expired": line.queue.expired,
                 "last": line.last,
             }
-            for url, line in self._lines.items()
+            for account, number, line in self._all_lines()
         ]
 
     @command
@@ -211,15 +238,16 @@ class Webhooks(Plugin):
 
         ``event``: The type of the event, or "all" for one of each.
         """
-        line = self._line(url)
+        line = self._lines_to(url)[0]
         kinds = [kind for kind in EventType if event in (kind.value, "all")]
         if not kinds:
             raise CommandError(f'there is no event "{event}"; docs/events.md lists them')
+        account = next(iter(line.endpoint.accounts), None)
         rows = []
         for kind in kinds:
             began = self.mta.clock.monotonic()
             try:
-                answer = await line.send(self._sample(kind, line))
+                answer = await line.send(sample(kind, account, self.mta.clock.now()))
                 status, is_good = str(answer.status), line.is_success(answer)
             except HttpError as error:
                 status, is_good = str(error), False
@@ -230,7 +258,7 @@ class Webhooks(Plugin):
     @command(gather=tried_again)
     async def retry(self, url: str) -> int:
         """Try again now whatever waits for an endpoint, and switch it on again if it was off."""
-        return self._line(url).hasten()
+        return sum(line.hasten() for line in self._lines_to(url))
 
     def _for(self, kind: EventType, account: str | None, stream: str | None) -> list[Line]:
         """Who is told; worked out once, for it follows from the configuration alone."""
@@ -243,29 +271,25 @@ class Webhooks(Plugin):
             self._found[key] = found
         return found
 
-    def _line(self, url: str) -> Line:
-        if (line := self._lines.get(url)) is None:
+    def _wanting(self, kind: EventType, account: str | None, stream: str | None) -> Sequence[Line] | None:
+        """Whom the configuration wants told; None if nobody else may want it either."""
+        lines = self._for(kind, account, stream)
+        if lines or (account is not None and self._holding.may_want(kind, account)):
+            return lines
+        return None
+
+    def _all_lines(self) -> Iterator[tuple[str, int, Line]]:
+        """Account, number and line; those of the configuration first, which belong to no account."""
+        for url, line in self._lines.items():
+            yield "-", of_the_configuration(url), line
+        yield from self._holding.lines()
+
+    def _lines_to(self, url: str) -> Sequence[Line]:
+        """Those that lead there: several accounts may have made the same."""
+        found = [line for _, _, line in self._all_lines() if line.endpoint.url == url]
+        if not found:
             raise CommandError("there is no endpoint with that URL; `mtaframe webhooks show` lists them")
-        return line
-
-    def _sample(self, kind: EventType, line: Line) -> Notice:
-        accounts = line.endpoint.accounts
-        data: dict[str, Fact] = {"test": True}
-        if kind is EventType.REQUEST:
-            data["from_email"] = "sender@example.com"
-        return Notice(
-            id=_new_id(),
-            type=kind,
-            at=self.mta.clock.now(),
-            account=accounts[0] if accounts else None,
-            message_id="test",
-            recipient=Address("recipient", "example.com"),
-            data=Private(data),
-        )
-
-
-def _new_id() -> str:
-    return os.urandom(8).hex()
+        return found
 
 
 def _text(event: Event, key: str) -> str | None:

@@ -11,14 +11,15 @@ Row = Mapping[str, Any]
 
 
 def merged(tables: Sequence[Sequence[Row]]) -> Sequence[Row]:
-    """One row for each URL: counts added up; state and last answer of the process where it does worst."""
-    rows: dict[str, Row] = {}
+    """One row for each endpoint: counts added up; state and last answer of the process where it does worst."""
+    rows: dict[tuple[str, str, int], Row] = {}
     for row in (row for table in tables for row in table):
-        known = rows.get(row["url"])
+        key = row["url"], row["account"], row["id"]
+        known = rows.get(key)
         if known is not None:
             worst = max(known, row, key=lambda one: STATES.index(one["state"]))
             row = dict(worst) | {name: known[name] + row[name] for name in _COUNTS}
-        rows[row["url"]] = row
+        rows[key] = row
     return list(rows.values())
 
 

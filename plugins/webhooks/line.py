@@ -7,11 +7,13 @@ with the same ``webhook-id`` until it succeeds, so the receiver may get an event
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from mtaframe import HttpError, HttpResponse, Mta
+from mtaframe import Counter, HttpError, HttpResponse, Mta
 from mtaframe_plugins.webhooks.notice import Notice
 from mtaframe_plugins.webhooks.queue import Item, Queue
 from mtaframe_plugins.webhooks.settings import EndpointSettings, WebhooksSettings
@@ -32,10 +34,21 @@ SLOW_DOWN = (429, 503)
 class Line:
     """Made by one instance of the plugin, and taken over by the next one: ``owner`` is whose it is.
 
-    It has tasks while it sends and a timer while something waits, else neither.
+    It has tasks while it sends and a timer while something waits, else neither. ``failures`` counts events that were
+    not taken at once, for all processes. ``is_known`` is asked before each request, and may end the line; False: wait.
+    ``known_as`` stands in the log, else the URL's host.
     """
 
-    def __init__(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta):
+    def __init__(
+        self,
+        owner: object,
+        endpoint: EndpointSettings,
+        rules: WebhooksSettings,
+        mta: Mta,
+        failures: Counter | None = None,
+        is_known: Callable[[], Awaitable[bool]] | None = None,
+        known_as: str = "",
+    ) -> None:
         self.queue = Queue()
         self.sent = self.failed = self.dropped = self.lost = 0
         self.last = "-"
@@ -48,6 +61,8 @@ class Line:
         self._rest_until = 0.0
         self._is_asked_to_wait = False
         self._finishing = self._ended = False
+        self._failures_of_all, self._is_known, self._known_as = failures, is_known, known_as
+        self._uncounted = 0
         self._told = 0
         self._tell_at = 0.0
         self._set(owner, endpoint, rules, mta)
@@ -55,7 +70,7 @@ class Line:
     def _set(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         self.owner, self.endpoint, self._rules, self._mta = owner, endpoint, rules, mta
         self._key = signing_key(endpoint.secret.get_secret_value()) if endpoint.secret else None
-        self._host = urlsplit(endpoint.url).hostname or ""
+        self._title = self._known_as or f"host={urlsplit(endpoint.url).hostname}"
 
     def take_over(self, owner: object, endpoint: EndpointSettings, rules: WebhooksSettings, mta: Mta) -> None:
         """Go on for another instance, by its settings; where they are new, the past is forgiven."""
@@ -122,9 +137,17 @@ class Line:
         self._rest()
         self.lost += self.queue.clear()
         if self.lost:
-            log.warning("events lost at the end host=%s count=%d", self._host, self.lost)
+            log.warning("events lost at the end %s count=%d", self._title, self.lost)
 
-    async def send(self, notice: Notice) -> HttpResponse:
+    def end(self) -> None:
+        """Nobody wants anything more there: what waits is forgotten, what is under way is broken off."""
+        self._ended = True
+        for task in set(self._senders):
+            task.cancel()
+        self._rest()
+        self.dropped += self.queue.clear()
+
+    async def send(self, notice: Notice, timeout: float | None = None) -> HttpResponse:
         """One request, signed now. HttpError if there is no answer."""
         endpoint, now = self.endpoint, self._mta.clock.now()
         body = notice.body()
@@ -139,7 +162,12 @@ class Line:
         if endpoint.token is not None:
             headers["x-secret-token"] = endpoint.token.get_secret_value()
         return await self._mta.http.request(
-            "POST", endpoint.url, headers=headers, content=body, timeout=endpoint.timeout, trusted=endpoint.private
+            "POST",
+            endpoint.url,
+            headers=headers,
+            content=body,
+            timeout=timeout or endpoint.timeout,
+            trusted=endpoint.private,
         )
 
     def is_success(self, answer: HttpResponse) -> bool:
@@ -188,8 +216,11 @@ class Line:
         return not (self.is_off or self._ended or given_up or now < self._rest_until)
 
     async def _send_all(self) -> None:
-        while self._may_send(now := self._mta.clock.monotonic()) and len(self._senders) <= self._room:
-            if (item := self.queue.take(now)) is None:
+        while True:
+            if self._is_known is not None and not await self._is_known():
+                self._rest_until = max(self._rest_until, self._mta.clock.monotonic() + SHORTEST_REST)
+            now = self._mta.clock.monotonic()
+            if not self._may_send(now) or len(self._senders) > self._room or (item := self.queue.take(now)) is None:
                 return
             try:
                 answer = await self.send(item.notice)
@@ -199,10 +230,18 @@ class Line:
             except HttpError as error:
                 self._has_failed(item, str(error))
             except Exception as error:
-                log.error("webhook fault host=%s fault=%s", self._host, type(error).__name__)
+                log.error("webhook fault %s fault=%s", self._title, type(error).__name__)
                 self._has_failed(item, type(error).__name__)
             else:
                 self._has_answered(item, answer)
+            if self._uncounted:
+                await self._count_failures()
+
+    async def _count_failures(self) -> None:
+        count, self._uncounted = self._uncounted, 0
+        if self._failures_of_all is not None:
+            with suppress(Exception):  # a figure, on which nothing hangs
+                await self._mta.state.counters.add({self._failures_of_all: count})
 
     # What an answer means.
 
@@ -211,7 +250,7 @@ class Line:
             self.last = str(answer.status)
             self.sent += 1
             if self._failures >= FAILURES_IN_A_ROW:
-                log.info("webhook endpoint answers again host=%s", self._host)
+                log.info("webhook endpoint answers again %s", self._title)
             self._failures = 0
             return
         if answer.status == GONE:
@@ -226,12 +265,15 @@ class Line:
         self.last = last
         self.failed += 1
         self._failures += 1
+        if not item.has_failed:
+            item.has_failed = True
+            self._uncounted += 1
         now = self._mta.clock.monotonic()
         if wait is not None:
             self._rest_until, self._is_asked_to_wait = max(self._rest_until, now + wait), True
         elif self._failures >= FAILURES_IN_A_ROW and now >= self._rest_until:
             if self._failures == FAILURES_IN_A_ROW:
-                log.warning("webhook endpoint fails host=%s last=%s", self._host, self.last)
+                log.warning("webhook endpoint fails %s last=%s", self._title, self.last)
             rest = min(LONGEST_REST, SHORTEST_REST * 2.0 ** min(self._failures - FAILURES_IN_A_ROW, 16))
             self._rest_until, self._is_asked_to_wait = now + _jittered(rest), False
         if self._finishing:
@@ -250,7 +292,7 @@ class Line:
         """410: the receiver wants no more of it. What waits is dropped."""
         self.is_off = True
         self.dropped += self.queue.clear()
-        log.warning("webhook endpoint is gone (410), off until its configuration changes host=%s", self._host)
+        log.warning("webhook endpoint is gone (410), off until its configuration changes %s", self._title)
 
     def _forgive(self) -> None:
         self.is_off = self._is_asked_to_wait = False
@@ -264,7 +306,7 @@ class Line:
         self._told += dropped
         now = self._mta.clock.monotonic()
         if now >= self._tell_at:
-            log.warning("webhook queue is full, events dropped host=%s count=%d", self._host, self._told)
+            log.warning("webhook queue is full, events dropped %s count=%d", self._title, self._told)
             self._told, self._tell_at = 0, now + LOG_INTERVAL
 
 

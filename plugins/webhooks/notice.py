@@ -4,6 +4,7 @@ The rule: the recipient's address stands in the body that goes over the wire, an
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,27 @@ class Notice(Redacted):
         if self.reply is None:
             return f"{text}."
         return f"{text} ({' '.join((str(self.reply.code), self.reply.status)).strip()})."
+
+
+def new_id() -> str:
+    """The id of an event, the same for every URL and attempt."""
+    return os.urandom(8).hex()
+
+
+def sample(kind: EventType, account: str | None, at: datetime) -> Notice:
+    """An event about no real mail."""
+    data: dict[str, Fact] = {"test": True}
+    if kind is EventType.REQUEST:
+        data["from_email"] = "sender@example.com"
+    return Notice(
+        id=new_id(),
+        type=kind,
+        at=at,
+        account=account,
+        message_id="test",
+        recipient=Address("recipient", "example.com"),
+        data=Private(data),
+    )
 
 
 def custom_data(message: Message) -> str | None:

@@ -23,6 +23,7 @@ class Item(Redacted):
     expires_at: float
     attempts: int = 0
     due_at: float = 0.0
+    has_failed: bool = False
 
 
 class Queue:

@@ -13,7 +13,8 @@ from mtaframe import Duration, EventType, Model, Secret
 _TOKEN = re.compile(r"[!-~]+")
 
 
-def _url(text: str) -> str:
+def sound_url(text: str) -> str:
+    """The text, if it is a URL for HTTP; the fault quotes nothing of it."""
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -45,7 +46,7 @@ def _header_value(token: SecretStr) -> SecretStr:
 class EndpointSettings(Model):
     """One URL that is told, and of what."""
 
-    url: Annotated[str, AfterValidator(_url)] = Field(description="Where events are posted.")
+    url: Annotated[str, AfterValidator(sound_url)] = Field(description="Where events are posted.")
     accounts: tuple[str, ...] = Field(
         default=(), description="Accounts whose events it gets. Empty: all, and what belongs to no account."
     )
@@ -97,6 +98,12 @@ class WebhooksSettings(Model):
     )
     drain: Duration = Field(
         default=5.0, description="How long SIGTERM, or the end of an endpoint, waits for what is queued."
+    )
+    max_per_account: int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="Webhooks that an account may make over the HTTP API. 0: none, and those that were made rest.",
     )
     endpoint: tuple[EndpointSettings, ...] = Field(default=(), description="URLs that are told; each is told once.")
 

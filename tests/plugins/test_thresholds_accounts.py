@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from mtaframe import AccountStanding, Envelope, Standing, Status
-from mtaframe.testing import RecordingMta, VirtualClock, account, delivery, envelope, recipient
+from mtaframe import AccountStanding, Envelope, EventType, Outcome, Standing, Status
+from mtaframe.testing import RecordingMta, VirtualClock, account, delivery, envelope, recipient, result
 from mtaframe_plugins.thresholds import Thresholds
-from tests.plugins.test_thresholds import BOUNCED, LATER, Trial
+from tests.plugins.test_thresholds import BOUNCED, LATER, SHIPPED, Trial
 
 
 class Family(Trial):
@@ -90,6 +90,16 @@ async def test_an_account_that_the_operator_limits_has_its_share(mode: str) -> N
     trial = Family({"status": Status.LIMITED}, config={"mode": mode, "limited_per_hour": 2})
     assert await trial.plugin.answers()[AccountStanding](AccountStanding("branch")) is Standing.LIMITED
     assert await trial.passed(*["shop"] * 4) == ("ss" if mode == "enforce" else "ssss")
+
+
+@pytest.mark.parametrize(("status", "sent"), [(Status.SUSPENDED, 0), (Status.PENDING, 0), (Status.LIMITED, 6)])
+async def test_what_is_refused_to_an_account_that_may_not_send_says_nothing_against_it(status: Any, sent: int) -> None:
+    trial = Family({"status": status}, config=SHIPPED)
+    await trial.tell(result(Outcome.FAILED, by="admission"), 3)
+    await trial.happens(EventType.BLOCK_HARD, 3, by="admission")
+    assert [row["sent"] for row in await trial.plugin.show() if row["account"] == "shop"] == ([sent] if sent else [])
+    await trial.happens(EventType.SPAMTRAP, 9)
+    assert await trial.standing() is Standing.SUSPENDED, "what its mail of before does counts as ever"
 
 
 async def test_the_operator_sees_what_is_shared() -> None:

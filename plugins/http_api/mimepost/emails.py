@@ -115,7 +115,7 @@ class Emails:
         return (
             Call("POST", "/v1/emails", "Send mail", self.send, Email, EmailSent),
             Call("POST", "/v1/emails/batch", "Send mail; one line of JSON for each recipient, as its result comes",
-                 self.batch, Email, Result),
+                 self.batch, Email, Result, is_streamed=True),
         )  # fmt: skip
 
     async def send(self, ask: Ask) -> HttpAnswer:

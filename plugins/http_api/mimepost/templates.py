@@ -60,7 +60,7 @@ class TemplateRow(Body):
 class WholeTemplate(TemplateRow):
     """A template as a whole."""
 
-    instance_id: int = 1
+    instance_id: str
     instance_name: str
     html_body: str | None
     text_body: str | None
@@ -116,6 +116,7 @@ class TemplateCalls:
         template = await self._own(ask)
         whole = WholeTemplate(
             **_row(template),
+            instance_id=ask.account.name,
             instance_name=self._mta.hostname,
             html_body=template.html,
             text_body=template.text,

@@ -1,0 +1,97 @@
+"""What the account holder says of himself, and what the server has to tell him: profile, settings, alerts, the plan."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, create_model
+
+from mtaframe import AccountStanding, HttpAnswer, MonthlyUsage, Mta, Standing
+from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
+from mtaframe_plugins.http_api.mimepost.form import done
+
+PROFILE_FIELDS = (
+    "first_name", "last_name", "address", "city", "country", "phone_number", "skype_id", "company_name", "website",
+    "twitter_handle", "linkedin", "billing_name", "billing_company_name", "billing_address", "username", "email",
+)  # fmt: skip
+LONGEST = 1000
+MOST_SETTINGS = 100
+
+_fields: dict[str, Any] = {name: (str | None, Field(default=None, max_length=LONGEST)) for name in PROFILE_FIELDS}
+Profile = create_model("Profile", __base__=Body, **_fields)
+
+
+class Setting(Body):
+    """One setting of the account holder's own."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its name.")
+    value: str | None = Field(default=None, max_length=LONGEST, description="Its value; null takes it away.")
+
+
+class Holder:
+    def __init__(self, mta: Mta) -> None:
+        self._mta = mta
+
+    def calls(self) -> Sequence[Call]:
+        return (
+            Call("GET", "/v1/account/profile", "The account holder's profile", self.profile),
+            Call("POST", "/v1/account/profile", "Change the profile", self.change_profile, Profile),
+            Call("GET", "/v1/settings", "The account holder's settings", self.settings,
+                 query={"name": "One setting; else the one changed last stands on top."}),
+            Call("POST", "/v1/settings", "Change a setting", self.change_setting, Setting),
+            Call("GET", "/v1/alerts", "What the account holder should know", self.alerts),
+            Call("GET", "/v1/account/billing/plan/current", "The month's quota, and what is used of it", self.plan),
+        )  # fmt: skip
+
+    async def profile(self, ask: Ask) -> HttpAnswer:
+        known = await self._read(ask, "profile")
+        return done("Profile", {name: known.get(name) for name in PROFILE_FIELDS} | {"instance_id": ask.account.name})
+
+    async def change_profile(self, ask: Ask) -> HttpAnswer:
+        """What is not said stays."""
+        said = ask.data.model_dump(exclude_none=True)
+        await self._write(ask, "profile", {**await self._read(ask, "profile"), **said})
+        return done("Profile updated")
+
+    async def settings(self, ask: Ask) -> HttpAnswer:
+        known = await self._read(ask, "settings")
+        name = ask.request.query.get("name") or next(reversed(list(known)), "")
+        if name and name not in known:
+            raise Problem(404, "there is no such setting", "name")
+        return done("Settings", known, name=name, value=known.get(name, ""))
+
+    async def change_setting(self, ask: Ask) -> HttpAnswer:
+        data: Setting = ask.data
+        known = {name: value for name, value in (await self._read(ask, "settings")).items() if name != data.name}
+        if data.value is not None:
+            known[data.name] = data.value
+        if len(known) > MOST_SETTINGS:
+            raise Problem(400, f"{MOST_SETTINGS} settings are enough", "name")
+        await self._write(ask, "settings", known)
+        return done("Settings updated")
+
+    async def alerts(self, ask: Ask) -> HttpAnswer:
+        """How the account stands: with whoever enforces the sending policy, and with the operator."""
+        name = ask.account.name
+        status, standing = self._mta.accounts.status_of(name), await self._mta.ask(AccountStanding(name))
+        found = []
+        if status.value != "approved":
+            found.append({"type": "account", "level": status.value, "message": f"this account is {status.value}"})
+        if standing is not Standing.GOOD:
+            text = f"this account was {standing.value} for what became of its mail"
+            found.append({"type": "sending", "level": standing.value, "message": text})
+        return done("Alerts", {"alerts": found})
+
+    async def plan(self, ask: Ask) -> HttpAnswer:
+        """There is no bill; a quota there may be."""
+        used, quota = await self._mta.ask(MonthlyUsage(ask.account.name)), ask.account.quota
+        left = None if quota is None else max(0, quota - used)
+        return done("Plan", {"plan_name": "self-hosted", "monthly_quota": quota, "used": used, "left": left})
+
+    async def _read(self, ask: Ask, name: str) -> Mapping[str, Any]:
+        found = await self._mta.state.documents.get(ask.account.name, name, name)
+        known: Mapping[str, Any] = json.loads(found) if found is not None else {}
+        return known
+
+    async def _write(self, ask: Ask, name: str, data: Mapping[str, Any]) -> None:
+        await self._mta.state.documents.put(ask.account.name, name, name, json.dumps(data).encode())

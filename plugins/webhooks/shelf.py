@@ -1,0 +1,100 @@
+"""Where webhooks that account holders made are kept: documents of the state, and a register that counts their changes.
+
+The law: whoever sees another number in the register than it has read by reads again. So the register changes after
+each change of a document, to a number that no sequence gives twice: not even one before a purge comes back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from mtaframe import Counter, EndpointFault, Mta
+from mtaframe_plugins.webhooks.made import Made, Wish, new, opened
+
+log = logging.getLogger("mtaframe.webhooks")
+
+KIND = "webhook"
+TOO_MANY = EndpointFault("this account has as many webhooks as it may have")
+AT_ONCE = EndpointFault("other webhooks were made at the same moment, try again")
+
+
+class Shelf:
+    """``limit``: how many an account may have."""
+
+    def __init__(self, mta: Mta, limit: int) -> None:
+        self._state, self._clock = mta.state, mta.clock
+        self.limit = limit
+        self._registers: dict[str, Counter] = {}
+        self._adding = asyncio.Lock()
+
+    def number(self, account: str) -> int:
+        """Another one after each change; 0: nothing was ever made. Known without asking."""
+        return self._state.registers.value(self._register(account))
+
+    async def all(self, account: str) -> list[Made]:
+        """In the order in which they were made."""
+        names = await self._names(account)
+        found = await asyncio.gather(*(self._read(account, name) for name in names))
+        return sorted((each for each in found if each is not None), key=lambda each: each.id)
+
+    async def add(self, account: str, wish: Wish) -> Made | EndpointFault:
+        """Never one more than the limit: where several processes add the last ones at once, each may be refused."""
+        async with self._adding:
+            return await self._added(account, wish)
+
+    async def _added(self, account: str, wish: Wish) -> Made | EndpointFault:
+        if len(await self._names(account)) >= self.limit:
+            return TOO_MANY
+        number = await self._state.sequences.next(Counter("webhooks.endpoint", account=account))
+        change = await self._next(account)
+        made = new(account, number, wish, self._clock.now(), change)
+        await self._put(made)
+        if len(await self._names(account)) > self.limit:
+            await self.drop(account, made.id)
+            return AT_ONCE
+        await self._changed(account, change)
+        return made
+
+    async def change(self, account: str, number: int, wish: Wish) -> Made | None:
+        """None if there is none of that number."""
+        if (old := await self._read(account, str(number))) is None:
+            return None
+        changed = old.changed(wish, await self._next(account))
+        await self._put(changed)
+        await self._changed(account, changed.change)
+        return changed
+
+    async def drop(self, account: str, number: int) -> bool:
+        """Whether there was one. The change is told also where there was none: an earlier try may have died halfway."""
+        was_there = await self._read(account, str(number)) is not None
+        await self._state.documents.drop(account, KIND, str(number))
+        await self._changed(account, await self._next(account))
+        return was_there
+
+    def _register(self, account: str) -> Counter:
+        found = self._registers.get(account)
+        if found is None:
+            found = self._registers[account] = Counter("webhooks.made", account=account)
+        return found
+
+    async def _names(self, account: str) -> Sequence[str]:
+        return await self._state.documents.names(account, KIND)
+
+    async def _read(self, account: str, name: str) -> Made | None:
+        content = await self._state.documents.get(account, KIND, name)
+        if content is None:
+            return None
+        if (made := opened(account, name, content)) is None:
+            log.error("a webhook can't be read account=%s id=%s", account, name)
+        return made
+
+    async def _put(self, made: Made) -> None:
+        await self._state.documents.put(made.account, KIND, str(made.id), made.document())
+
+    async def _next(self, account: str) -> int:
+        return await self._state.sequences.next(self._register(account))
+
+    async def _changed(self, account: str, change: int) -> None:
+        register = self._register(account)
+        while not await self._state.registers.change(register, self._state.registers.value(register), change):
+            pass

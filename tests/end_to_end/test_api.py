@@ -1,0 +1,147 @@
+"""The HTTP API on a real server with two workers: a thousand recipients, kills, and what every worker knows."""
+
+import asyncio
+import email
+import email.policy
+import os
+import random
+import re
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mtaframe import Message
+from mtaframe.testing import ScriptedMx
+from tests.end_to_end.api_server import ApiServer, api_server
+from tests.plugins.api_house import BOB, CAROL, DAVE
+from tests.plugins.api_house import email as body
+from tests.plugins.dkim_oracle import dkimpy_accepts
+
+MANY = 1000
+CANARY = re.compile(r"canary(\d+)x")
+RECIPIENT = re.compile(r"reader(\d+)@")
+
+
+def read(raw: bytes) -> Any:
+    return email.message_from_bytes(raw, policy=email.policy.default)
+
+
+async def test_a_thousand_recipients_with_cc_and_bcc_get_what_is_theirs_and_nothing_else(tmp_path: Path) -> None:
+    to = [
+        {"email": f"reader{n}@example.net", "merge_vars": [{"name": "NAME", "value": f"canary{n}x <&>"}]}
+        for n in range(MANY)
+    ]
+    mail = body(
+        to=to,
+        cc=["copy@example.org"],
+        bcc=["blind@example.org"],
+        subject="For [NAME]",
+        html='<p>Hello [NAME], <a href="https://example.com/?u=[NAME]">yours</a></p>',
+        text="Hello [NAME]",
+    )
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        status, answer = await server.call("POST", "/v1/emails", mail)
+        assert status == 200, answer
+        assert Counter(each["status"] for each in answer["results"]) == {"delivered": 3 * MANY}
+        assert len({each["id"] for each in answer["results"]}) == 3 * MANY
+    got = Counter(recipient for one in mx.received for recipient in one.recipients)
+    assert got == {**{f"reader{n}@example.net": 1 for n in range(MANY)}, "copy@example.org": MANY,
+                   "blind@example.org": MANY}  # fmt: skip
+    for one in mx.received:
+        message = read(one.raw)
+        number = RECIPIENT.search(message["To"])[1]  # type: ignore[index]
+        for recipient in one.recipients:
+            assert recipient in (f"reader{number}@example.net", "copy@example.org", "blind@example.org")
+        texts = [part.get_content() for part in message.walk() if not part.is_multipart()]
+        everything = "\n".join([one.raw.decode("latin-1"), message["Subject"], *texts])
+        assert set(CANARY.findall(everything)) == {number}
+        assert set(RECIPIENT.findall(everything)) == {number}
+        assert "blind" not in everything
+        assert message["Cc"] == "copy@example.org"
+        assert message["Subject"] == f"For canary{number}x <&>"
+        assert f"Hello canary{number}x &lt;&amp;&gt;, " in texts[1]
+        assert f"?u=canary{number}x%20%3C%26%3E" in texts[1]
+    for one in random.sample(mx.received, 20):
+        assert dkimpy_accepts(Message.parse(one.raw), 0, server.dns)
+
+
+async def test_what_one_worker_sent_every_worker_shows(tmp_path: Path) -> None:
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for _ in range(6):
+            assert (await server.call("POST", "/v1/emails", body(BOB)))[0] == 200
+        for _ in range(4):
+            _, logs = await server.call("GET", "/v1/emaillogs?status=delivered")
+            assert logs["total"] == 6
+        assert "bob" not in server.mtaframe.log
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the server", "its workers"])
+async def test_a_kill_between_call_and_answer_and_a_repeat_is_one_mail_each(whole: bool, tmp_path: Path) -> None:
+    """Bob has the mail already; Carol's next hop had not yet taken it. Neither is lost, and neither gets it twice."""
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        mx.script("rcpt", delay=30, to=CAROL)
+        call = asyncio.create_task(server.call("POST", "/v1/emails", body(BOB, CAROL, DAVE), key="order-7"))
+        async with asyncio.timeout(10):
+            while mx.messages < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        if whole:
+            await server.mtaframe.stop(kill=True)
+        else:
+            await killed_workers(server)
+        with pytest.raises(aiohttp.ClientError):
+            await call
+        if whole:
+            await server.mtaframe.start()
+        mx.unscript()
+        status, answer = await again(server, body(BOB, CAROL, DAVE), "order-7")
+        assert (status, [each["status"] for each in answer["results"]]) == (200, ["delivered"] * 3)
+        assert Counter(one.recipients[0] for one in mx.received) == {BOB: 1, CAROL: 1, DAVE: 1}
+        assert (await server.call("POST", "/v1/emails", body(BOB, subject="x"), key="order-7"))[0] == 422
+
+
+@pytest.mark.long
+async def test_kills_at_any_moment_lose_nothing(tmp_path: Path) -> None:
+    """Twice gets a mail only who was between the next hop's answer and our note of it: one in hundreds, if any."""
+    addresses = [f"r{n}@example.net" for n in range(20)]
+    rounds, twice = 30, 0
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for number in range(rounds):
+            mx.received.clear()
+            for address in addresses:
+                mx.script("rcpt", delay=random.uniform(0, 0.4), to=address)
+            mail = body(*addresses, subject=f"round {number}")
+            call = asyncio.create_task(server.call("POST", "/v1/emails", mail, key=f"round-{number}"))
+            await asyncio.sleep(random.uniform(0.05, 0.6))
+            await server.mtaframe.stop(kill=True)
+            await asyncio.gather(call, return_exceptions=True)
+            mx.unscript()
+            await server.mtaframe.start()
+            status, _ = await again(server, mail, f"round-{number}")
+            assert status == 200
+            got = Counter(recipient for one in mx.received for recipient in one.recipients)
+            assert set(got) == set(addresses), "lost"
+            twice += sum(count - 1 for count in got.values())
+    assert twice <= rounds * len(addresses) / 100
+
+
+async def again(server: ApiServer, mail: Any, key: str) -> tuple[int, Any]:
+    """The same call until it has its final answer."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                status, answer = await server.call("POST", "/v1/emails", mail, key=key)
+            except aiohttp.ClientError:
+                status, answer = 503, None
+            if status != 503:
+                return status, answer
+            await asyncio.sleep(0.1)
+
+
+async def killed_workers(server: ApiServer) -> None:
+    for worker in (await server.mtaframe.status())["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
