@@ -192,3 +192,29 @@ class TryEndpoint(Question[int | str]):
     @property
     def default(self) -> int | str:
         return "this server keeps no webhooks"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProvenSelector(Question[str | None]):
+    """Under which selector has the account, or one above it, published our key for a domain (in its xn-- form)?
+
+    None: it has not proven the domain, or may not use it yet.
+    """
+
+    _shown = ("account",)
+
+    account: str
+    domain: str
+
+    @property
+    def default(self) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProvenKey(Question[tuple[str, str] | None]):
+    """Which key signs for domains that account holders prove: the name of its record, and its ``p=``. None: none."""
+
+    @property
+    def default(self) -> tuple[str, str] | None:
+        return None

@@ -1,6 +1,7 @@
 """Which keys sign a message: its author's domain decides, and who may use a domain's name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mtaframe import Account
 from mtaframe_plugins.dkim.keys import SigningKey
@@ -8,6 +9,15 @@ from mtaframe_plugins.dkim.settings import ThirdPartySettings
 
 REMEMBERED = 10_000
 """Domains with accounts whose keys are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The keys that sign. ``is_own``: the author's domain is among them; else ``beside`` sign beside a proven one."""
+
+    keys: Sequence[SigningKey]
+    is_own: bool
+    beside: Sequence[SigningKey]
 
 
 class Choice:
@@ -22,9 +32,9 @@ class Choice:
         self._third_party = [(entry, frozenset(entry.accounts)) for entry in third_party]
         self._owners = {domain: account.name for account in accounts.values() for domain in account.domains}
         self._families = {name: frozenset(_line(name, accounts)) for name in accounts}
-        self._known: dict[tuple[str | None, str | None], Sequence[SigningKey]] = {}
+        self._known: dict[tuple[str | None, str | None], Chosen] = {}
 
-    def keys(self, author: str | None, account: str | None) -> Sequence[SigningKey]:
+    def chosen(self, author: str | None, account: str | None) -> Chosen:
         """The keys that sign mail of this author's domain from this account, in the order of the configuration.
 
         It follows from the configuration alone, and is remembered.
@@ -36,12 +46,15 @@ class Choice:
             found = self._known[author, account] = self._chosen(author, account)
         return found
 
-    def _chosen(self, author: str | None, account: str | None) -> list[SigningKey]:
-        chosen = self._of_author(author, account) if author else []
+    def _chosen(self, author: str | None, account: str | None) -> Chosen:
+        own = self._of_author(author, account) if author else []
+        chosen, beside = own, list[SigningKey]()
         for entry, accounts in self._third_party:
             if (not accounts or account in accounts) and (entry.always or not chosen):
-                chosen = [*chosen, *(key for key in self._by_domain[entry.domain] if key not in chosen)]
-        return chosen
+                keys = self._by_domain[entry.domain]
+                chosen = [*chosen, *(key for key in keys if key not in chosen)]
+                beside += [key for key in keys if entry.always and key not in beside]
+        return Chosen(chosen, bool(own), beside)
 
     def _of_author(self, author: str, account: str | None) -> list[SigningKey]:
         for domain in _upwards(author):

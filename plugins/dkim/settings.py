@@ -123,6 +123,23 @@ class ThirdPartySettings(Model):
     )
 
 
+class ProvenSettings(Model):
+    """The key for domains that account holders have proven over the API: ``[proven]``."""
+
+    domain: Domain = Field(description="Where the key's record is: account holders' records are CNAMEs to it.")
+    selector: str = Field(
+        pattern=rf"^{_LABEL}(\.{_LABEL})*$", description="The record is SELECTOR._domainkey.DOMAIN; theirs are others."
+    )
+    file: Annotated[FilePath, AfterValidator(_readable_key)] = Field(
+        description="The private key, in PEM. A relative path starts at the folder of the configuration."
+    )
+
+    @property
+    def host(self) -> str:
+        """The name of the record."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
 class DkimSettings(Model):
     """``conf/dkim.toml``."""
 
@@ -141,6 +158,9 @@ class DkimSettings(Model):
     key: tuple[KeySettings, ...] = Field(default=(), description="The private keys.")
     third_party: tuple[ThirdPartySettings, ...] = Field(
         default=(), description="Signatures by domains other than the author's."
+    )
+    proven: ProvenSettings | None = Field(
+        default=None, description="The key for domains that account holders have proven over the API."
     )
 
     @field_validator("oversign")

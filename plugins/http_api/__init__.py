@@ -1,7 +1,7 @@
 """http_api: mail comes in by MimePost's HTTP API, and by those of others. See docs/plugins/http_api.md."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from mtaframe import (
     Delivery,
@@ -12,18 +12,25 @@ from mtaframe import (
     HttpRequest,
     HttpRoute,
     Mta,
+    OwnDomain,
     Plugin,
+    ProvenSelector,
+    Question,
     Result,
     command,
     event_type,
     hookimpl,
 )
 from mtaframe_plugins.http_api import openapi
+from mtaframe_plugins.http_api.approvals import Approvals
+from mtaframe_plugins.http_api.domains import Domains
 from mtaframe_plugins.http_api.door import Door
 from mtaframe_plugins.http_api.mimepost import form
+from mtaframe_plugins.http_api.mimepost.domains import DomainCalls
 from mtaframe_plugins.http_api.mimepost.emails import Emails
 from mtaframe_plugins.http_api.mimepost.figures import Figures
 from mtaframe_plugins.http_api.mimepost.holder import Holder
+from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
 from mtaframe_plugins.http_api.ordering import Orders
 from mtaframe_plugins.http_api.postmark import Postmark
@@ -49,11 +56,15 @@ class HttpApi(Plugin):
         self._recent = Recent(config.recent_max_age, config.recent_max_count)
         templates, repeats = Templates(mta), Repeats(mta)
         orders = Orders(mta, config, templates, repeats)
+        self._domains = Domains(mta, config)
+        self._approvals = Approvals(mta, templates, self._domains)
         self._doors = (
             Door(
                 "MimePost",
                 (
                     *Emails(mta, orders, repeats).calls(),
+                    *TemplateCalls(mta, config, templates).calls(),
+                    *DomainCalls(mta, config, self._domains).calls(),
                     *Webhooks(mta).calls(),
                     *Figures(mta).calls(),
                     *Holder(mta).calls(),
@@ -116,6 +127,33 @@ class HttpApi(Plugin):
     async def recent(self, account: str) -> Sequence[Row]:
         """What became of late of the mail of an account and those below it; from memory, newest first."""
         return self._recent.rows([account, *self.mta.accounts.below(account)], self.mta.clock.now())
+
+    def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
+        return {
+            OwnDomain: self._domains.is_own,
+            ProvenSelector: self._domains.proven_selector,
+        }
+
+    @command
+    async def approvals(self) -> Sequence[dict[str, Any]]:
+        """Domains and templates that wait to be approved."""
+        return await self._approvals.waiting()
+
+    @command
+    async def decide(
+        self,
+        kind: Literal["domain", "template"],
+        account: str,
+        name: str,
+        verdict: Literal["approve", "reject"],
+        *,
+        reason: str = "",
+    ) -> str:
+        """Approve or reject a domain or a template of an account.
+
+        ``reason``: why it is rejected, for the account holder to read
+        """
+        return await self._approvals.decide(kind, account, name, verdict, reason)
 
 
 async def _pong(request: HttpRequest) -> HttpAnswer:

@@ -1,8 +1,14 @@
 """The keys of ``conf/http_api.toml``."""
 
-from pydantic import Field
+from typing import Annotated
 
-from mtaframe import Duration, Model
+from pydantic import AfterValidator, Field
+
+from mtaframe import Address, Domain, Duration, Model
+
+
+def _address(text: str) -> str:
+    return Address.parse(text).mailbox
 
 
 class HttpApiSettings(Model):
@@ -23,4 +29,20 @@ class HttpApiSettings(Model):
     )
     recent_max_count: int = Field(
         default=10_000, ge=0, description="How many of them each worker keeps; the oldest goes first. 0: none."
+    )
+    max_templates: int = Field(default=1000, ge=0, description="Templates that one account may have.")
+    moderate_templates: bool = Field(
+        default=False, description="Whether a new or changed template waits until the operator approves it."
+    )
+    max_domains: int = Field(default=100, ge=0, description="Domains that one account may add.")
+    moderate_domains: bool = Field(
+        default=False, description="Whether a verified domain waits until the operator approves it."
+    )
+    spf_include: Domain | None = Field(
+        default=None,
+        description="What the SPF record of a domain must include; without, no domain needs an SPF record.",
+    )
+    sandbox_sender: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None,
+        description="Who mails the codes for sandbox addresses; without: postmaster at the host's own name.",
     )

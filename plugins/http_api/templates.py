@@ -54,6 +54,12 @@ class Templates:
         found = [await documents.get(account, KIND, name) for name in await documents.names(account, KIND)]
         return sorted((_read(octets) for octets in found if octets is not None), key=lambda each: each.id)
 
+    async def has(self, account: str, uid: str) -> bool:
+        return await self._mta.state.documents.get(account, KIND, uid) is not None
+
+    async def count(self, account: str) -> int:
+        return len(await self._mta.state.documents.names(account, KIND))
+
     async def add(self, account: str, template: Template) -> Template:
         """With a new id, and the time."""
         number = await self._mta.state.sequences.next(Counter("http_api.template", account=account))

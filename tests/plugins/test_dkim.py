@@ -18,7 +18,7 @@ from mtaframe.config import ConfigError
 from mtaframe.reference import settings_table
 from mtaframe.testing import RecordingMta, ScriptedDns, VirtualClock, account, envelope, message
 from mtaframe_plugins.dkim import Dkim
-from mtaframe_plugins.dkim.settings import OVERSIGNED, DkimSettings, KeySettings, ThirdPartySettings
+from mtaframe_plugins.dkim.settings import OVERSIGNED, DkimSettings, KeySettings, ProvenSettings, ThirdPartySettings
 from tests.plugins.dkim_oracle import KeyFile, dkimpy_accepts, ed25519_key, rsa_key, signed_names
 
 ROOT = Path(__file__).parents[2]
@@ -326,7 +326,7 @@ def test_the_shipped_file_shows_every_default(tmp_path: Path) -> None:
 
 def test_the_shipped_file_is_good_when_all_is_switched_on(tmp_path: Path, rsa: KeyFile) -> None:
     text = re.sub(r"(?m)^#(?! )", "", SHIPPED.read_text())
-    text = text.replace("/etc/mtaframe/keys/example.com/202601-rsa.pem", str(rsa.path))
+    text = re.sub(r"/etc/mtaframe/keys/\S+\.pem", str(rsa.path), text)
     text = re.sub(r"(\[\[third_party\]\]\n(?:.*\n)*?domain = )\S+", r'\1"example.com"', text)
     settings = dict(read(folder(tmp_path, text)).plugins)["dkim"]
     assert isinstance(settings, DkimSettings)
@@ -342,6 +342,7 @@ def test_the_shipped_file_and_the_docs_show_every_key() -> None:
     assert set(shown) == set(DkimSettings.model_fields)
     assert set(shown["key"][0]) == set(KeySettings.model_fields)
     assert set(shown["third_party"][0]) == set(ThirdPartySettings.model_fields)
+    assert set(shown["proven"]) == set(ProvenSettings.model_fields)
     page = PAGE.read_text()
     assert f"<!-- generated: dkim -->\n{settings_table(Dkim.Config)}\n<!-- end -->" in page
 

@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtaframe import HttpAnswer, HttpRequest
-from mtaframe_plugins.http_api.door import Ask, Problem, bearer
+from mtaframe_plugins.http_api.door import Ask, Body, Problem, bearer
 
 _OLD_CLIENTS = ("Swagger-Codegen/", "node-superagent/")
+
+
+class Told(Body):
+    """An answer, as its document shows it."""
+
+    success: int
+    error_code: int
+    message: str
+    data: Any
 
 
 def secret(request: HttpRequest) -> str:
