@@ -2,7 +2,6 @@
 """The template language: what it can do, what it can't, and what it may cost."""
 
 import json
-import re
 import resource
 import subprocess
 import sys
@@ -248,7 +247,7 @@ HOSTILE = {
     "ifs": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
     "not": "{{ " + "not " * 20_000 + "1 }}",
     "elif": "{% if 0 %}" + "{% elif 0 %}" * 7000 + "{% endif %}",
-    "many tags": "{{ a }}" * 14_000,
+    "many tags": "{{ a }}" * 5_000,
     "too many tags": "{{ a }}" * 1_000_000,
     "comments": "{# x #}" * 1_000_000,
     "unclosed": "{{ " * 500_000,
@@ -325,7 +324,7 @@ def test_a_value_is_text_wherever_it_stands(value: str) -> None:
     body = '<p title="{{ v }}">x{{ v }}</p><a href="{{ v }}">y</a><script>a("{{ v }}")</script><i class={{ v }}>z</i>'
     filled_in = filled(body, {"v": value}, "text/html")
     assert (filled_in.count("<"), filled_in.count(">"), filled_in.count("</script")) == (8, 8, 1)
-    before, _, rest = filled_in.partition("<script>")
-    script, _, behind = rest.partition("</script>")
-    assert (before + behind).count('"') == 4
-    assert re.sub(r"\\.", "", script, flags=re.DOTALL).count('"') == 2
+    before, _, rest = filled_in.partition('<script>a("')
+    in_script, _, after = rest.partition('")</script>')
+    assert json.loads(f'"{in_script}"') == value
+    assert (before.count('"'), after.count('"')) == (4, 0)
