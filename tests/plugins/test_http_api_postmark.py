@@ -215,6 +215,8 @@ async def test_nulls_trailing_slashes_and_streams(tmp_path: Path) -> None:
         ({"To": [BOB]}, "To"),
         ({"To": "a@b@c"}, "To"),
         ({"To": f"{BOB}\r\nBcc: x@y"}, "To"),
+        ({"To": "(" * 50_000}, "To"),
+        ({"To": "team: bob@example.net;"}, "To"),
         ({"Cc": "nobody"}, "Cc"),
         ({"Bcc": "nobody"}, "Bcc"),
         ({"Subject": "a\nBcc: x@y"}, "Subject"),
