@@ -33,11 +33,11 @@ from mtaframe_plugins.http_api.mimepost.holder import Holder
 from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
 from mtaframe_plugins.http_api.ordering import Orders
-from mtaframe_plugins.http_api.postmark import Postmark
+from mtaframe_plugins.http_api.postmark.door import Postmark
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
-from mtaframe_plugins.http_api.resend import Resend
-from mtaframe_plugins.http_api.sendgrid import SendGrid
+from mtaframe_plugins.http_api.resend.door import Resend
+from mtaframe_plugins.http_api.sendgrid.door import SendGrid
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Templates

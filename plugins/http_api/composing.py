@@ -46,9 +46,34 @@ Part = tuple[bytes, bytes]
 """A header section and a body."""
 
 
-def composed(mail: Outgoing, at: datetime, part: Part | None = None) -> Message:
-    """The message, without To, Cc and Message-ID, which are each copy's own. ``part`` is its content, if known."""
-    header, body = part or content(mail)
+class Shared:
+    """What messages of one call have in common: written once, and in memory once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Outgoing, Part] | None = None
+        self._fields: dict[tuple[str, str], bytes] = {}
+
+    def content(self, mail: Outgoing) -> Part:
+        """The texts and attachments, if they are those of the mail before."""
+        if self._last is not None:
+            last, part = self._last
+            if last.text is mail.text and last.html is mail.html and last.attachments is mail.attachments:
+                return part
+        part = _content(mail)
+        self._last = mail, part
+        return part
+
+    def field(self, name: str, value: str) -> bytes:
+        """A further header field."""
+        if (name, value) not in self._fields:
+            self._fields[name, value] = _field(name, encoded_value(value))
+        return self._fields[name, value]
+
+
+def composed(mail: Outgoing, at: datetime, shared: Shared | None = None) -> Message:
+    """The message, without To, Cc and Message-ID, which are each copy's own."""
+    shared = shared or Shared()
+    header, body = shared.content(mail)
     fields = [
         _field("From", mailbox_list((mail.sender,))),
         _field("Subject", encoded_value(mail.subject)),
@@ -57,7 +82,7 @@ def composed(mail: Outgoing, at: datetime, part: Part | None = None) -> Message:
     ]
     if mail.reply_to:
         fields.append(_field("Reply-To", mailbox_list(mail.reply_to)))
-    fields += [_field(name, encoded_value(value)) for name, value in mail.fields]
+    fields += [shared.field(name, value) for name, value in mail.fields]
     if mail.custom_data:
         fields.append(_field("X-Vars", json.dumps(dict(mail.custom_data))))
     return Message(b"".join(fields) + header, body)
@@ -89,8 +114,7 @@ def content_type_fault(text: str) -> str | None:
     return "can't be attached" if text.lower().startswith(("multipart/", "message/")) else None
 
 
-def content(mail: Outgoing) -> Part:
-    """The texts and attachments."""
+def _content(mail: Outgoing) -> Part:
     texts = []
     if mail.text is not None:
         texts.append(_text("plain", mail.text))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from mtaframe import Mta
-from mtaframe_plugins.http_api.composing import Part, content
+from mtaframe_plugins.http_api.composing import Shared
 from mtaframe_plugins.http_api.door import Ask, Problem
 from mtaframe_plugins.http_api.outgoing import Outgoing
 from mtaframe_plugins.http_api.repeats import Repeats
@@ -77,11 +77,11 @@ class Orders:
         if names is None and len(mails) == 1:
             return [await send(self._mta, await self._repeats.checked(ask), mails[0])]
         series = await self._repeats.series(ask, [ask.digest] * len(mails) if names is None else names)
-        room, contents = asyncio.Semaphore(AT_ONCE), _Contents()
+        room, shared = asyncio.Semaphore(AT_ONCE), Shared()
 
         async def one(caller: Caller, mail: Outgoing) -> Sequence[Sent]:
             async with room:
-                return await send(self._mta, caller, mail, content=contents.of(mail))
+                return await send(self._mta, caller, mail, shared=shared)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(*each)) for each in zip(series.callers, mails, strict=True)]
@@ -107,19 +107,3 @@ class Shelf:
             if template is not None and template.status == "approved":
                 return template
         raise Problem(404, "there is no approved template of that name", field, code=106)
-
-
-class _Contents:
-    """What messages of one call have in common is written once, if they come one after the other."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Outgoing, Part] | None = None
-
-    def of(self, mail: Outgoing) -> Part:
-        if self._last is not None:
-            last, part = self._last
-            if last.text is mail.text and last.html is mail.html and last.attachments is mail.attachments:
-                return part
-        part = content(mail)
-        self._last = mail, part
-        return part

@@ -5,12 +5,12 @@ import binascii
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping
-from email.utils import getaddresses
 from typing import Any
 
 from mtaframe import Address, Private, Variable, variable
 from mtaframe_plugins.http_api import composing
 from mtaframe_plugins.http_api.door import Problem
+from mtaframe_plugins.http_api.mailbox_list import taken_apart
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
 
 _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
@@ -37,9 +37,10 @@ def mailboxes(text: str, field: str) -> tuple[Mailbox, ...]:
         raise Problem(400, "holds control characters", field)
     if len(text) > 100_000:
         raise Problem(400, "is too long", field)
-    found = [(name, address) for name, address in getaddresses([text]) if name or address]
-    if text.strip() and (not found or not all(address for _, address in found)):
-        raise Problem(400, 'is not written as "Name <address>"', field)
+    try:
+        found = taken_apart(text)
+    except ValueError as error:
+        raise Problem(400, str(error), field) from None
     return tuple(mailbox(address, field, name) for name, address in found)
 
 

@@ -1,5 +1,7 @@
 """A whole mtaframe with the HTTP API, an account with a token, and a next hop that tells what it got."""
 
+import email as email_package
+import email.policy
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ import aiohttp
 
 from mtaframe.testing import House, ScriptedMx, running
 from mtaframe.tokens import hash_secret
+from mtaframe_plugins.http_api.templates import Template, Templates
 
 SECRET = "A" * 43
 TOKEN, OTHER = f"mta_abcdefghijkl_{SECRET}", f"mta_mnopqrstuvwx_{SECRET}"
@@ -102,3 +105,21 @@ def email(*to: str, **more: Any) -> dict[str, Any]:
     """A body for ``POST /v1/emails``."""
     recipients = [{"email": each} for each in to or (BOB,)]
     return {"html": "<p>Hello</p>", "subject": "Hi", "from_email": "shop@example.com", "to": recipients} | more
+
+
+def parsed(raw: bytes) -> Any:
+    """A message as Python's email package reads it."""
+    return email_package.message_from_bytes(raw, policy=email_package.policy.default)
+
+
+def by_recipient(running: Api) -> dict[str, Any]:
+    """What each recipient got, of several the last."""
+    return {recipient: parsed(one.raw) for one in running.mx.received for recipient in one.recipients}
+
+
+async def kept_template(running: Api, uid: str, account: str = "shop", **more: Any) -> Any:
+    """A template that the account has. ``more``: html, text, subject, dialect, status."""
+    generation = running.house.mta.generation
+    assert generation is not None
+    plugin = next(one.instance for one in generation.plugins.loaded if one.name == "http_api")
+    return await Templates(plugin.mta).add(account, Template(0, uid, uid.title(), **more))

@@ -1,0 +1,1 @@
+"""Postmark's API: its calls for sending."""
