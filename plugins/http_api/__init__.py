@@ -17,6 +17,7 @@ from mtaframe import (
     ProvenSelector,
     Question,
     Result,
+    SandboxAddress,
     command,
     event_type,
     hookimpl,
@@ -30,10 +31,12 @@ from mtaframe_plugins.http_api.mimepost.domains import DomainCalls
 from mtaframe_plugins.http_api.mimepost.emails import Emails
 from mtaframe_plugins.http_api.mimepost.figures import Figures
 from mtaframe_plugins.http_api.mimepost.holder import Holder
+from mtaframe_plugins.http_api.mimepost.sandbox_emails import SandboxCalls
 from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
+from mtaframe_plugins.http_api.sandbox import Sandbox
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Templates
@@ -52,6 +55,7 @@ class HttpApi(Plugin):
         self._recent = Recent(config.recent_max_age, config.recent_max_count)
         templates, repeats = Templates(mta), Repeats(mta)
         self._domains = Domains(mta, config)
+        self._sandbox = Sandbox(mta)
         self._approvals = Approvals(mta, templates, self._domains)
         self._doors = (
             Door(
@@ -60,6 +64,7 @@ class HttpApi(Plugin):
                     *Emails(mta, config, templates, repeats).calls(),
                     *TemplateCalls(mta, config, templates).calls(),
                     *DomainCalls(mta, config, self._domains).calls(),
+                    *SandboxCalls(mta, config, self._sandbox).calls(),
                     *Webhooks(mta).calls(),
                     *Figures(mta).calls(),
                     *Holder(mta).calls(),
@@ -124,6 +129,7 @@ class HttpApi(Plugin):
         return {
             OwnDomain: self._domains.is_own,
             ProvenSelector: self._domains.proven_selector,
+            SandboxAddress: self._sandbox.is_verified,
         }
 
     @command
