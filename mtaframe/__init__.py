@@ -52,6 +52,7 @@ from mtaframe.reply import Reply
 from mtaframe.secret import Secret
 from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute
 from mtaframe.storage import Counter, State
+from mtaframe.variable import Variable, variable
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
@@ -125,6 +126,7 @@ __all__ = [
     "Token",
     "Transport",
     "TryEndpoint",
+    "Variable",
     "Verdict",
     "author_domains",
     "command",
@@ -135,5 +137,6 @@ __all__ = [
     "folded_value",
     "hookimpl",
     "parts",
+    "variable",
     "with_texts",
 ]

@@ -31,6 +31,14 @@ def is_like_ascii(name: str | None) -> bool:
     return name in _LIKE_ASCII
 
 
+def is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def encoded_text(text: str, name: str | None) -> tuple[str | None, bytes]:
     """The text in this charset, or in UTF-8 with the name to declare. Lines end in CR LF (RFC 2046 §4.1.1)."""
     if is_like_ascii(name):  # octets are looked through five times as fast as text, and most need no change

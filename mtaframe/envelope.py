@@ -7,8 +7,9 @@ from typing import Any, TypeVar, cast
 
 from mtaframe.address import Address
 from mtaframe.redaction import NO_NOTES, Note, Notes, Private, Redacted
+from mtaframe.variable import Variable
 
-NO_VARIABLES: Private[str] = Private()
+NO_VARIABLES: Private[Variable] = Private()
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class Recipient(Redacted):
     address: Address
     notify: frozenset[str] = frozenset()
     original: str | None = None
-    merge_vars: Private[str] = NO_VARIABLES
+    merge_vars: Private[Variable] = NO_VARIABLES
     notes: Notes = NO_NOTES
     message_id: str | None = None
 

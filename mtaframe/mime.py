@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mtaframe.charset import codec, encoded_text, is_like_ascii
+from mtaframe.charset import codec, encoded_text, is_like_ascii, is_utf8
 from mtaframe.encoded_word import decoded_value, folded_value
+from mtaframe.filename import renamed
 from mtaframe.header_section import HeaderSection
 from mtaframe.message import Message, has_bare_line_end
 from mtaframe.parameter import parameters, with_parameter
@@ -104,7 +105,7 @@ class Part(Redacted):
         if octets is None or name is None:
             return None
         try:
-            if name == "ascii" and not octets.isascii() and _is_utf8(octets):
+            if name == "ascii" and not octets.isascii() and is_utf8(octets):
                 return octets.decode("utf-8")
             return octets.decode(name, "surrogateescape")
         except (ValueError, LookupError):
@@ -133,20 +134,22 @@ def parts(message: Message) -> tuple[Part, ...]:
     return message.derived(_found)
 
 
-def with_texts(message: Message, texts: Mapping[Part, str]) -> Message:
-    """The message with these texts in its ``text/*`` parts; all other octets stay.
+def with_texts(message: Message, texts: Mapping[Part, str], filenames: Mapping[Part, str] | None = None) -> Message:
+    """The message with these texts in its ``text/*`` parts and these ``filename``s of parts; all other octets stay.
 
     A part keeps its charset if the text fits (else it becomes UTF-8), and its transfer encoding if the octets
     fit (else it becomes quoted-printable, or base64 if one of its lines could be taken for a boundary).
     ValueError for a part that is sealed, no text or not of this message.
     """
-    changes: dict[Part, tuple[bytes, bytes | None]] = {}
+    names = filenames or {}
+    changes: dict[Part, tuple[bytes, bytes | None]] = {part: (_named(part, names[part]).header, None) for part in names}
     for part, text in texts.items():
         if part.is_sealed or not part.content_type.startswith("text/"):
             raise ValueError("only text that is neither signed nor encrypted can be changed")
         charset, octets = encoded_text(text, codec(part.charset))
         encoding, content = _encoded(part, octets, _fitting(part, octets))
-        section = part.section if charset is None else _with_charset(part.section, charset)
+        section = _named(part, names[part]) if part in names else part.section
+        section = section if charset is None else _with_charset(section, charset)
         changes[part] = (_labelled(section, part, encoding), content)
     return _rebuilt(message, changes) if changes else message
 
@@ -282,12 +285,11 @@ def _part(draft: _Draft, body: bytes) -> Part:
 
 def _fitting(part: Part, octets: bytes) -> str:
     """The part's own transfer encoding, if these octets may stand in it; else the one that it needs."""
-    if part.encoding == "base64" or b"\0" in octets:
+    own = part.encoding
+    if own == "base64" or b"\0" in octets or (not is_like_ascii(codec(part.charset)) and has_bare_line_end(octets)):
         return "base64"
-    if not is_like_ascii(codec(part.charset)) and has_bare_line_end(octets):
-        return "base64"
-    is_allowed = part.encoding in ("8bit", "binary") or (part.encoding in _PLAIN_ENCODINGS and octets.isascii())
-    return part.encoding if is_allowed and not has_long_line(octets) else "quoted-printable"
+    is_allowed = own in ("8bit", "binary") or (own in _PLAIN_ENCODINGS and octets.isascii())
+    return own if is_allowed and not has_long_line(octets) else "quoted-printable"
 
 
 def _encoded(part: Part, octets: bytes, encoding: str) -> tuple[str, bytes]:
@@ -310,6 +312,12 @@ def _holds_boundary(content: bytes, enclosing: Iterable[bytes]) -> bool:
     if not delimiters or (not content.startswith(b"--") and b"\r\n--" not in content):
         return False
     return any(line.startswith(delimiters) for line in content.split(b"\r\n"))
+
+
+def _named(part: Part, name: str) -> Message:
+    if part.is_sealed:
+        raise ValueError("what is signed or encrypted can't be renamed")
+    return part.section if part.filename is None else renamed(part.section, part.filename, name)
 
 
 def _labelled(section: Message, part: Part, encoding: str) -> bytes:
@@ -374,7 +382,7 @@ def _seven_bit(part: Part) -> tuple[bytes, bytes | None]:
     if octets is None:
         return section.header, None
     if section.first("Content-Type") is None:
-        charset = "us-ascii" if octets.isascii() else "utf-8" if _is_utf8(octets) else "unknown-8bit"
+        charset = "us-ascii" if octets.isascii() else "utf-8" if is_utf8(octets) else "unknown-8bit"
         section = _with_charset(section, charset)
     is_text = part.content_type.startswith("text/") or part.encoding == "quoted-printable"
     is_mostly_ascii = (len(octets) - len(octets.translate(None, _HIGH))) * 5 <= len(octets)
@@ -388,11 +396,3 @@ def _folded(section: Message) -> Message:
     if not has_long_line(section.header):
         return section
     return section.with_values({f: folded_value(f.name, f.value) for f in section.fields if has_long_line(f.raw)})
-
-
-def _is_utf8(octets: bytes) -> bool:
-    try:
-        octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -28,8 +28,12 @@ def parameters(value: str) -> dict[str, str]:
 
 def with_parameter(value: str, name: str, text: str) -> str:
     """The value with one parameter changed or added; ``text`` must be a token."""
-    value = _PARAMETER.sub(lambda found: "" if found[1].lower() == name else _closed(found), value)
-    return f"{value.rstrip('; ')}; {name}={text}"
+    return f"{without_parameter(value, name)}; {name}={text}"
+
+
+def without_parameter(value: str, name: str) -> str:
+    """The value without one parameter, in whatever pieces it stands; another can be put behind it."""
+    return _PARAMETER.sub(lambda found: "" if found[1].lower() == name else _closed(found), value).rstrip("; ")
 
 
 def _closed(found: re.Match[str]) -> str:

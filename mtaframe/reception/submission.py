@@ -57,18 +57,26 @@ class Submission:
             self._attempts = submitted.followed(dict(zip(fresh, self._carried.results, strict=True)))
         finally:
             if len(self._attempts) != len(fresh):
-                await submitted.let_go({}, is_told=False)
+                await submitted.let_go({}, is_settled=False)
 
     async def results(self, told: Told | None = None) -> list[Result]:
-        """One per recipient, in order; what has not ended by the deadline is deferred, and goes on if it must."""
+        """One per recipient, in order; what has not ended by the deadline is deferred, and goes on if it must.
+
+        As long as anybody is deferred, the submitter comes again, and finds who is final already.
+        """
+        return await self._results(told, comes_again=True)
+
+    async def _results(self, told: Told | None, *, comes_again: bool) -> list[Result]:
         results: dict[int, Result] = {}
+        is_settled = False
         try:
             await self._gathered(results, told)
+            is_settled = not comes_again or all(result.outcome.is_final for result in results.values())
         finally:
             self._carried.end()
-            is_told = len(results) == len(self._envelope.recipients)
-            await self._submitted.let_go(self._attempts, is_told=is_told)
-        self._submitted.proven(results)
+            await self._submitted.let_go(self._attempts, is_settled=is_settled)
+        if is_settled:
+            self._submitted.proven(results)
         return [results[place] for place in sorted(results)]
 
     async def accepted(self) -> list[Result]:
@@ -86,7 +94,7 @@ class Submission:
             if (index := copies.get(place)) is not None:
                 self._reception.kept(result, "hold", self._carried.copy, index)
 
-        await self.results(told)
+        await self._results(told, comes_again=False)
 
     def _all(self) -> dict[int, asyncio.Future[Result]]:
         return self._attempts | self._submitted.known

@@ -1,7 +1,7 @@
 """What the ledger knows of mail that a program submits, and what it must know once the program has its answer.
 
-The law: that of every door. What comes again joins what is under way, and finds what ended without its being told;
-under an identity that is kept, it finds whatever has ended.
+The law: that of every door. What comes again joins what is under way, and finds what ended without its being told, or
+while others were not final; under an identity that is kept, it finds whatever has ended.
 """
 
 import asyncio
@@ -101,15 +101,15 @@ class Submitted:
         if self._is_kept and places:
             await self._ledger.write({self._fingerprints[place]: result for place in places})
 
-    async def let_go(self, attempts: Mapping[int, asyncio.Future[Result]], *, is_told: bool) -> None:
-        """Follow what goes on. Unless the submitter ``is_told`` of what has ended, remember that."""
+    async def let_go(self, attempts: Mapping[int, asyncio.Future[Result]], *, is_settled: bool) -> None:
+        """Follow what goes on. Unless it ``is_settled``, and told, remember what has ended."""
         if self._is_kept:
             for fingerprint in self._taken:
                 self._ledger.end(fingerprint)  # nothing was begun with it
             self._taken.clear()
             return
         detached = {self._fingerprints[place]: future for place, future in attempts.items() if not future.done()}
-        ended = {} if is_told else {place: future.result() for place, future in attempts.items() if future.done()}
+        ended = {} if is_settled else {place: future.result() for place, future in attempts.items() if future.done()}
         final = {self._fingerprints[place]: result for place, result in ended.items() if result.outcome.is_final}
         if final:
             await self._ledger.write(final)

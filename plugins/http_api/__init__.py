@@ -34,9 +34,13 @@ from mtaframe_plugins.http_api.mimepost.holder import Holder
 from mtaframe_plugins.http_api.mimepost.sandbox_emails import SandboxCalls
 from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
+from mtaframe_plugins.http_api.ordering import Orders
+from mtaframe_plugins.http_api.postmark import Postmark
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
+from mtaframe_plugins.http_api.resend import Resend
 from mtaframe_plugins.http_api.sandbox import Sandbox
+from mtaframe_plugins.http_api.sendgrid import SendGrid
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Templates
@@ -57,11 +61,12 @@ class HttpApi(Plugin):
         self._domains = Domains(mta, config)
         self._sandbox = Sandbox(mta)
         self._approvals = Approvals(mta, templates, self._domains)
+        orders = Orders(mta, config, templates, repeats)
         self._doors = (
             Door(
                 "MimePost",
                 (
-                    *Emails(mta, config, templates, repeats).calls(),
+                    *Emails(mta, orders, repeats).calls(),
                     *TemplateCalls(mta, config, templates).calls(),
                     *DomainCalls(mta, config, self._domains).calls(),
                     *SandboxCalls(mta, config, self._sandbox).calls(),
@@ -73,6 +78,9 @@ class HttpApi(Plugin):
                 form.told,
                 {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             ),
+            SendGrid(orders).door(),
+            Postmark(orders).door(),
+            Resend(orders).door(),
         )
 
     def adopt(self, old: "HttpApi") -> None:

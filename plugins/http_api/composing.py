@@ -46,9 +46,9 @@ Part = tuple[bytes, bytes]
 """A header section and a body."""
 
 
-def composed(mail: Outgoing, at: datetime) -> Message:
-    """The message, without To, Cc and Message-ID, which are each copy's own."""
-    header, body = _content(mail)
+def composed(mail: Outgoing, at: datetime, part: Part | None = None) -> Message:
+    """The message, without To, Cc and Message-ID, which are each copy's own. ``part`` is its content, if known."""
+    header, body = part or content(mail)
     fields = [
         _field("From", mailbox_list((mail.sender,))),
         _field("Subject", encoded_value(mail.subject)),
@@ -89,7 +89,8 @@ def content_type_fault(text: str) -> str | None:
     return "can't be attached" if text.lower().startswith(("multipart/", "message/")) else None
 
 
-def _content(mail: Outgoing) -> Part:
+def content(mail: Outgoing) -> Part:
+    """The texts and attachments."""
     texts = []
     if mail.text is not None:
         texts.append(_text("plain", mail.text))

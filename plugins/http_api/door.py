@@ -7,23 +7,34 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from mtaframe import Account, AccountBook, HttpAnswer, HttpRequest, HttpRoute, Redacted, Token
 from mtaframe_plugins.http_api.sending import Caller
 
-_KEY = re.compile(r"[!-~]{1,255}")
+_KEY = re.compile(r"[!-~]{1,256}")
 _INPUT = re.compile(r"'[^']*'|\"[^\"]*\"")
 UNAUTHORIZED = "Auth token not valid"
+NO_JSON = "the body is no JSON"
+MISSING = "is required"
 
 
 class Body(BaseModel):
     """The model of a request: what it does not know it passes over, as these APIs do."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+
+def listed(value: Any) -> Any:
+    """Text alone, as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Several = Annotated[list[str], BeforeValidator(listed)]
+"""One text, or a list of texts."""
 
 
 class Problem(Exception):
@@ -62,15 +73,19 @@ class Ask(Redacted):
     data: Any = None
 
     @property
+    def digest(self) -> bytes:
+        """Of the path and the octets."""
+        return hashlib.blake2b(f"{self.request.path}\0".encode() + self.request.body).digest()
+
+    @property
     def caller(self) -> Caller:
         """Who sends mail by this call. A repeat is known by its Idempotency-Key, or else by its octets."""
         request = self.request
         key = request.headers.get("idempotency-key", "")
         if not key:
-            digest = hashlib.blake2b(f"{request.path}\0".encode() + request.body)
-            return Caller(self.account.name, request, digest.digest())
+            return Caller(self.account.name, request, self.digest)
         if not _KEY.fullmatch(key):
-            raise Problem(400, "is 1 to 255 printable characters of ASCII, without blanks", "Idempotency-Key")
+            raise Problem(400, "is 1 to 256 printable characters of ASCII, without blanks", "Idempotency-Key")
         return Caller(self.account.name, request, key.encode(), is_kept=True)
 
 
@@ -91,13 +106,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One API: ``secrets`` finds the token in a request, ``told`` writes a problem in its form."""
+    """One API: ``secret`` finds the token in a request, ``told`` writes a problem in its form.
+
+    ``guest`` knows tokens that are nobody's.
+    """
 
     name: str
     calls: Sequence[Call]
     secret: Callable[[HttpRequest], str]
     told: Callable[[Problem], HttpAnswer]
     scheme: Mapping[str, str]
+    guest: Callable[[str], tuple[Account, Token] | None] = lambda secret: None
 
     def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
         """``accounts`` are those of the generation that answers."""
@@ -106,12 +125,15 @@ class Door:
     def _handler(
         self, call: Call, accounts: Callable[[], AccountBook]
     ) -> Callable[[HttpRequest], Awaitable[HttpAnswer]]:
+        body = TypeAdapter(call.body) if call.body is not None else None
+
         async def handle(request: HttpRequest) -> HttpAnswer:
             try:
-                found = accounts().of_token(self.secret(request))
+                secret = self.secret(request)
+                found = self.guest(secret) or accounts().of_token(secret)
                 if found is None:
                     raise Problem(401, UNAUTHORIZED, code=101)
-                data = parsed(call.body, request) if call.body is not None else None
+                data = parsed(body, request) if body is not None else None
                 return await call.handle(Ask(request, *found, data))
             except Problem as problem:
                 return self.told(problem)
@@ -125,25 +147,26 @@ def bearer(request: HttpRequest) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def parsed(model: Any, request: HttpRequest) -> Any:
+def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
-            return model.model_validate(dict(pairs))
-        return model.model_validate_json(request.body or b"{}")
+            return model.validate_python(dict(pairs))
+        return model.validate_json(request.body or b"{}")
     except ValidationError as error:
-        raise _problem(error) from None
+        raise problem_of(error) from None
     except ValueError:
         raise Problem(400, "the body is no form that can be read") from None
 
 
-def _problem(error: ValidationError) -> Problem:
+def problem_of(error: ValidationError) -> Problem:
+    """What is wrong first, without what was sent."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
-        return Problem(400, "the body is no JSON")
+        return Problem(400, NO_JSON)
     place = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
-    text = first["msg"].removeprefix("Value error, ")
+    text = MISSING if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
     more = error.error_count() - 1
     return Problem(400, text[0].lower() + text[1:] + (f" (and {more} more)" if more else ""), place or None)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from mtaframe import Address, Private, Redacted
+from mtaframe import Address, Private, Redacted, Variable
 
-NO_VARIABLES: Private[str] = Private()
+NO_VARIABLES: Private[Variable] = Private()
+NO_DATA: Private[str] = Private()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,7 +33,7 @@ class Copies(Redacted):
     to: tuple[Mailbox, ...]
     cc: tuple[Mailbox, ...] = ()
     bcc: tuple[Mailbox, ...] = ()
-    variables: Private[str] = NO_VARIABLES
+    variables: Private[Variable] = NO_VARIABLES
 
     @property
     def count(self) -> int:
@@ -55,8 +56,8 @@ class Outgoing(Redacted):
     reply_to: tuple[Mailbox, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    variables: Private[str] = NO_VARIABLES
-    custom_data: Private[str] = NO_VARIABLES
+    variables: Private[Variable] = NO_VARIABLES
+    custom_data: Private[str] = NO_DATA
     dialect: str | None = None
     on_missing: str | None = None
     stream: str | None = None

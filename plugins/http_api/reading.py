@@ -2,12 +2,13 @@
 
 import base64
 import binascii
+import mimetypes
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import getaddresses
 from typing import Any
 
-from mtaframe import Address, Private
+from mtaframe import Address, Private, Variable, variable
 from mtaframe_plugins.http_api import composing
 from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
@@ -15,6 +16,7 @@ from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
 _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
 _ID = re.compile(r"-?[0-9]{1,15}")
 _LONGEST_NAME = 998
+ANY = "application/octet-stream"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -39,6 +41,22 @@ def mailboxes(text: str, field: str) -> tuple[Mailbox, ...]:
     if text.strip() and (not found or not all(address for _, address in found)):
         raise Problem(400, 'is not written as "Name <address>"', field)
     return tuple(mailbox(address, field, name) for name, address in found)
+
+
+def sender(text: str, field: str) -> Mailbox:
+    """One mailbox, as From has it."""
+    found = mailboxes(text, field)
+    if len(found) != 1:
+        raise Problem(400, "is one address, or a name with its address", field)
+    return found[0]
+
+
+def media_type(given: str | None, name: str) -> str:
+    """That of an attachment: what is given, without parameters, else what its name says."""
+    if given and given.strip():
+        return given.partition(";")[0].strip()
+    found = mimetypes.guess_type(name, strict=True)[0] or ANY
+    return ANY if composing.content_type_fault(found) else found
 
 
 def attachment(name: str, content_type: str, content: str, field: str, content_id: str | None = None) -> Attachment:
@@ -89,9 +107,24 @@ def custom_data(given: Mapping[str, str], field: str) -> Private[str]:
     return Private(dict(given))
 
 
-def variables(given: Mapping[str, Any]) -> Private[Any]:
-    """Merge variables by name."""
-    return Private({name: _text(value) for name, value in given.items()})
+def variables(given: Mapping[str, Any], field: str) -> Private[Variable]:
+    """Merge variables by name; null is no text."""
+    try:
+        found = variable({name: "" if value is None else value for name, value in given.items()})
+    except ValueError as error:
+        raise Problem(400, str(error), field) from None
+    assert isinstance(found, Private)
+    return found
+
+
+def texts(given: Mapping[str, Any] | None, field: str) -> dict[str, str]:
+    """Values that are text, or a number, true or false."""
+    found = {}
+    for name, value in (given or {}).items():
+        if isinstance(value, (list, dict)):
+            raise Problem(400, "holds lists or objects, where text belongs", field)
+        found[name] = _text(value)
+    return found
 
 
 def _text(value: Any) -> Any:

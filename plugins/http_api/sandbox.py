@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mtaframe import Address, Counter, Mta, Redacted, SandboxAddress
-from mtaframe_plugins.http_api.shelf import Shelf
+from mtaframe_plugins.http_api.belongings import Belongings
 from mtaframe_plugins.http_api.templates import moment
 
 MOST = 10
@@ -50,7 +50,7 @@ class Sandbox:
 
     def __init__(self, mta: Mta) -> None:
         self._mta = mta
-        self._made = Shelf(mta, "sandbox_email", _read)
+        self._made = Belongings(mta, "sandbox_email", _read)
         self._turn = asyncio.Lock()
 
     async def all(self, account: str) -> Sequence[SandboxEmail]:

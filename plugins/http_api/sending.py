@@ -25,7 +25,7 @@ from mtaframe import (
     Session,
     folded_value,
 )
-from mtaframe_plugins.http_api.composing import composed, mailbox_list
+from mtaframe_plugins.http_api.composing import Part, composed, mailbox_list
 from mtaframe_plugins.http_api.outgoing import Copies, Outgoing
 
 FIELDS = "http_api.fields"
@@ -67,7 +67,13 @@ Told = Callable[[Sent], None]
 
 
 async def send(
-    mta: Mta, caller: Caller, mail: Outgoing, told: Told | None = None, *, must_wait: bool = True
+    mta: Mta,
+    caller: Caller,
+    mail: Outgoing,
+    told: Told | None = None,
+    *,
+    must_wait: bool = True,
+    content: Part | None = None,
 ) -> Sequence[Sent]:
     """The result for each recipient, in order; ``told`` as soon as it is known. Without waiting, most are accepted."""
     named = list(_named(caller, mail, mta.hostname))
@@ -84,7 +90,7 @@ async def send(
     for key, note in (("merge_tags.dialect", mail.dialect), ("merge_tags.on_missing", mail.on_missing)):
         if note is not None:
             envelope = envelope.with_note(key, note)
-    message, identity = composed(mail, envelope.received_at), Identity(caller.repeat, caller.is_kept)
+    message, identity = composed(mail, envelope.received_at, content), Identity(caller.repeat, caller.is_kept)
 
     def sent(place: int, result: Result) -> Sent:
         recipient, (number, kind) = named[place]

@@ -4,30 +4,32 @@ The rule: a value is text. Wherever it is put, it is written so that it can't be
 address or a part; and nothing of one recipient reaches the copy of another.
 """
 
-import pydantic
+from typing import ClassVar
 
-from mtaframe import Delivery, Envelope, Message, Model, Plugin, Reject, Size, hookimpl
-from mtaframe_plugins.merge_tags.template import template
-from mtaframe_plugins.merge_tags.text import TooLargeError
-from mtaframe_plugins.merge_tags.variables import key, read
+from mtaframe import Delivery, Envelope, Message, Mta, Plugin, Reject, hookimpl
+from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Dialect, Literal
+from mtaframe_plugins.merge_tags.language import LANGUAGE
+from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, AccountMerging, MergeTagsSettings, Style, Styles
+from mtaframe_plugins.merge_tags.template import Templates
+from mtaframe_plugins.merge_tags.text import MissingError, OverspentError, TemplateError, TooLargeError
+from mtaframe_plugins.merge_tags.variables import key, known_names, read
 
-
-class MergeTagsSettings(Model):
-    """``conf/merge_tags.toml``."""
-
-    field: str = pydantic.Field(
-        default="X-Merge-Vars",
-        pattern=r"^[A-Za-z][A-Za-z0-9-]*$",
-        description="The header field with the variables, as JSON. No copy carries it.",
-    )
-    max_size: Size = pydantic.Field(
-        default=10_000_000, description="The most text that one copy may hold once its tags are filled in."
-    )
+__all__ = ["AccountMerging", "MergeTags", "MergeTagsSettings"]
 
 
 class MergeTags(Plugin):
-    Config = MergeTagsSettings
+    Config: ClassVar[type[MergeTagsSettings]] = MergeTagsSettings
     config: MergeTagsSettings
+
+    def __init__(self, config: MergeTagsSettings, mta: Mta) -> None:
+        super().__init__(config, mta)
+        self._styles = Styles(config)
+        self._dialects: dict[str, Dialect] = {"tags": TAGS, "braces": BRACES, "templates": LANGUAGE}
+
+    async def start(self) -> None:
+        for name in self.config.account:
+            if name not in self.mta.accounts:
+                raise ValueError(f'conf/merge_tags.toml: there is no account "{name}"')
 
     @hookimpl
     def on_data(self, envelope: Envelope, message: Message) -> tuple[Envelope, Message] | Reject | None:
@@ -35,22 +37,48 @@ class MergeTags(Plugin):
         found = message.all(self.config.field)
         if not found:
             return None
+        style = self._styles.of(envelope)
         try:
-            variables = read(found)
+            variables = read(found, style.dialect)
+            names = variables.names if style.on_missing != "keep" or style.dialect == "literal" else ()
         except ValueError as error:
             return Reject(f"{self.config.field}: {error}", "5.6.0", 554)
         present = frozenset(key(recipient) for recipient in envelope.recipients)
         recipients = tuple(variables.given_to(recipient, present) for recipient in envelope.recipients)
-        return envelope.with_recipients(recipients), message.without(self.config.field)
+        envelope = envelope.with_recipients(recipients)
+        return envelope.with_note(NAMES_NOTE, names) if names else envelope, message.without(self.config.field)
 
     @hookimpl
     def before_sign(self, delivery: Delivery) -> Delivery | Reject | None:
         """Fills the tags of one copy. What stands where is worked out once for all copies of a message."""
-        values = delivery.recipient.merge_vars
-        if not values:
+        values, envelope, message = delivery.recipient.merge_vars, delivery.envelope, delivery.message
+        style = self._styles.of(envelope)
+        if not values and style.on_missing == "keep" and style.dialect != "templates":
             return None
+        if envelope.session.protocol == "DSN":
+            return None  # our own report has no tags; what it quotes may look like some
         try:
-            merged = delivery.message.derived(template).merged(delivery.message, values, self.config.max_size)
+            template = message.derived(Templates).in_dialect(self._dialect(style, envelope))
+            merged = template.merged(message, values, style, self._expected(style, envelope))
         except TooLargeError:
             return Reject("the message is too large once its merge tags are filled in", "5.3.4", 552)
-        return None if merged is delivery.message else delivery.with_message(merged)
+        except MissingError:
+            return Reject("a merge tag has no value for this recipient", "5.6.0", 554)
+        except OverspentError:
+            return Reject("the templates of this message do more than one copy may cost", "5.6.0", 554)
+        except TemplateError as error:
+            return Reject(str(error), "5.6.0", 554)
+        return None if merged is message else delivery.with_message(merged)
+
+    def _dialect(self, style: Style, envelope: Envelope) -> Dialect:
+        return envelope.derived(_literal) if style.dialect == "literal" else self._dialects[style.dialect]
+
+    def _expected(self, style: Style, envelope: Envelope) -> frozenset[str] | None:
+        """The names that are tags, wherever they stand in brackets; in braces all are."""
+        if style.on_missing == "keep" or style.dialect != "tags":
+            return None
+        return envelope.derived(known_names)
+
+
+def _literal(envelope: Envelope) -> Literal:
+    return Literal(envelope.derived(known_names))

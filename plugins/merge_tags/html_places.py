@@ -39,13 +39,13 @@ Place = tuple[int, int, Written | None]
 """A stretch from, to, and how values are written in it; None: tags stay as they are."""
 
 
-def html_places(text: str) -> Callable[[int], Written | None]:
+def html_places(text: str, in_script: Written | None = None) -> Callable[[int], Written | None]:
     """How a value is written at a position of the text; None where a tag must stay as it is.
 
-    It stays in scripts, in attributes that hold scripts or documents, and behind ``<``, where it would name an
-    element.
+    It stays in scripts (unless ``in_script`` says how it is written there), in attributes that hold scripts or
+    documents, and behind ``<``, where it would name an element.
     """
-    places = list(_places(text))
+    places = list(_places(text, in_script))
     starts = [place[0] for place in places]
 
     def written_at(at: int) -> Written | None:
@@ -57,7 +57,7 @@ def html_places(text: str) -> Callable[[int], Written | None]:
     return written_at
 
 
-def _places(text: str) -> Iterator[Place]:
+def _places(text: str, in_script: Written | None) -> Iterator[Place]:
     """The places where a value is not simply HTML text, in order."""
     position = 0
     while opening := _OPENING.search(text, position):
@@ -74,7 +74,7 @@ def _places(text: str) -> Iterator[Place]:
         if name in _RAW_ENDS:
             end_of_raw = _RAW_ENDS[name].search(text, position)
             start, position = position, end_of_raw.start() if end_of_raw else len(text)
-            yield start, position, writing.in_css if name == "style" else None
+            yield start, position, writing.in_css if name == "style" else in_script
 
 
 def _attribute_places(text: str, attribute: re.Match[str]) -> Iterator[Place]:

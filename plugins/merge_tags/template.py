@@ -2,57 +2,124 @@
 
 from collections.abc import Mapping
 
-from mtaframe import Field, Message, Part, folded_value, parts, with_texts
-from mtaframe_plugins.merge_tags import writing
+from mtaframe import Field, Message, Part, Private, Variable, folded_value, parts, with_texts
+from mtaframe_plugins.merge_tags.dialects import Dialect, Places
 from mtaframe_plugins.merge_tags.header_places import Run, runs
 from mtaframe_plugins.merge_tags.html_places import html_places
-from mtaframe_plugins.merge_tags.text import Text, Values
+from mtaframe_plugins.merge_tags.plain_places import csv_places, filename_places, plain_places
+from mtaframe_plugins.merge_tags.settings import Style
+from mtaframe_plugins.merge_tags.text import Fillable, MissingError, TemplateError, Values
 
-_HTML = ("text/html", "text/x-amp-html")
+_PLACES: Mapping[str, Places] = {
+    "text/html": html_places,
+    "text/x-amp-html": html_places,
+    "text/plain": plain_places,
+    "text/markdown": plain_places,
+    "text/csv": csv_places,
+    "text/tab-separated-values": csv_places,
+}
+"""The kinds of text that are filled in, inline or attached. Others have grammars of their own."""
 
 
 class Template:
-    def __init__(self, fields: Mapping[Field, list[Run]], texts: Mapping[Part, Text]) -> None:
-        self._fields = fields
-        self._texts = texts
-        self._last: tuple[Mapping[str, str], Message] | None = None
+    """One message in one dialect."""
 
-    def merged(self, message: Message, variables: Mapping[str, str], room: int) -> Message:
-        """The copy with these variables; the message itself, if it asks for none of them.
+    def __init__(self, message: Message, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._fields = {field: found for field in message.fields if (found := runs(field, dialect))}
+        self._texts: dict[Part, Fillable] = {}
+        self._filenames: dict[Part, Fillable] = {}
+        for part in parts(message):
+            if (text := _text(part, dialect)) is not None:
+                self._texts[part] = text
+            if (name := _filename(part, dialect)) is not None:
+                self._filenames[part] = name
+        self._names = frozenset(name for text in self._fillables() for name in text.names)
+        self._last: tuple[Private[Variable], Style, Message] | None = None
 
-        TooLargeError if the filled texts hold more than ``room`` characters.
+    def merged(
+        self, message: Message, variables: Private[Variable], style: Style, expected: frozenset[str] | None = None
+    ) -> Message:
+        """The copy with these variables; the message itself, if nothing in it changes.
+
+        ``expected``: the names that must have a value, where the style asks for one (None: all that stand in tags).
+        TooLargeError if the filled texts hold more characters than there is room for; MissingError.
         """
-        if self._last is not None and self._last[0] == variables:
-            return self._last[1]  # thousands of equal copies of a newsletter share their octets
-        values = Values(variables, room)
-        filled = {part: text.filled(values) for part, text in self._texts.items()}
-        merged = with_texts(message, {part: text for part, text in filled.items() if text is not None})
+        if self._last is not None and self._last[:2] == (variables, style) and _are_alike(self._last[0], variables):
+            return self._last[2]  # thousands of equal copies of a newsletter share their octets
+        values = self._values(variables, style, expected)
+        texts = {part: filled for part, text in self._texts.items() if (filled := text.filled(values)) is not None}
+        names = {part: filled for part, text in self._filenames.items() if (filled := text.filled(values)) is not None}
+        merged = with_texts(message, texts, names)
         fields = {field: _filled(field, runs, values) for field, runs in self._fields.items()}
         changed = {field: value for field, value in fields.items() if value is not None}
         merged = merged.with_values(changed) if changed else merged
-        self._last = (variables, merged)
+        self._last = (variables, style, merged)
         return merged
 
+    def _values(self, variables: Private[Variable], style: Style, expected: frozenset[str] | None) -> Values:
+        texts = self._dialect.texts(variables, self._names)
+        if style.on_missing != "keep":
+            missing = (self._names if expected is None else self._names & expected) - texts.keys()
+            if missing and style.on_missing == "reject":
+                raise MissingError
+            texts = {**dict.fromkeys(missing, ""), **texts}
+        return Values(texts, style.room, variables=variables, steps=style.steps, is_strict=style.on_missing == "reject")
 
-def template(message: Message) -> Template:
-    fields = {field: found for field in message.fields if (found := runs(field))}
-    texts = {part: text for part in parts(message) if (text := _text(part)) is not None}
-    return Template(fields, texts)
+    def _fillables(self) -> list[Fillable]:
+        in_fields = [run.text for found in self._fields.values() for run in found if run.text is not None]
+        return [*in_fields, *self._texts.values(), *self._filenames.values()]
+
+
+class Templates:
+    """The templates that a message is, by dialect; ``Message.derived`` keeps them as long as the message lives."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+        self._by_dialect: dict[Dialect, Template | TemplateError] = {}
+
+    def in_dialect(self, dialect: Dialect) -> Template:
+        """Raises what it raised the first time: a template with a fault is looked at once."""
+        found = self._by_dialect.get(dialect)
+        if found is None:
+            try:
+                found = Template(self._message, dialect)
+            except TemplateError as error:
+                found = error
+            self._by_dialect[dialect] = found
+        if isinstance(found, TemplateError):
+            raise found
+        return found
 
 
 def _filled(field: Field, runs: list[Run], values: Values) -> str | None:
-    done = [(run, run.text.filled(values)) for run in runs]
+    done = [(run, None if run.text is None else run.text.filled(values)) for run in runs]
     if all(text is None for _, text in done):
         return None
     return folded_value(field.name, "".join(run.raw if text is None else run.encoded(text) for run, text in done))
 
 
-def _text(part: Part) -> Text | None:
-    """The text of a part that people read. What is attached, and text with a grammar of its own, is left alone."""
-    is_html = part.content_type in _HTML
-    is_read = is_html or part.content_type == "text/plain"
-    is_kept = part.is_sealed or part.disposition == "attachment" or part.filename is not None
-    text = part.text if is_read and not is_kept else None
-    if text is None or "[" not in text:
+def _text(part: Part, dialect: Dialect) -> Fillable | None:
+    """The text of a part that people read, or open. What is signed or encrypted is left alone."""
+    places = None if part.is_sealed else _PLACES.get(part.content_type)
+    text = part.text if places is not None else None
+    if text is None or places is None:
         return None
-    return Text(text, html_places(text) if is_html else lambda at: writing.plain)
+    attached = part.disposition == "attachment" or part.filename is not None
+    return dialect.cut(text, places, "an attachment" if attached else f"the {part.content_type} part")
+
+
+def _filename(part: Part, dialect: Dialect) -> Fillable | None:
+    name = None if part.is_sealed else part.filename
+    return dialect.cut(name, filename_places, "the name of an attachment") if name else None
+
+
+def _are_alike(one: Variable, other: Variable) -> bool:
+    """Whether values that are equal are written alike: 1, 1.0 and true are equal, too."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return all(map(_are_alike, one, other))
+    if isinstance(one, Private) and isinstance(other, Private):
+        return all(_are_alike(value, other[name]) for name, value in one.items())
+    return True

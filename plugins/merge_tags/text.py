@@ -1,61 +1,121 @@
-"""Text with tags in it, and filling them in: ``[NAME]``, only names that are defined, and each place once."""
+"""Text with tags in it, and filling them in: only names that have a value, and each place once."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from mtaframe_plugins.merge_tags.writing import Written
 
-_TAG = re.compile(r"\[([A-Za-z][A-Za-z0-9_]*+)\]")
+WrittenAt = Callable[[int], Written | None]
+"""How a value is written at a position of a text; None where a tag must stay as it is."""
+
+Tag = tuple[int, int, str]
+"""Where it begins and ends, and the name in it."""
+
+
+WORK = 32
+"""Characters that are looked through in one step of a template."""
 
 
 class TooLargeError(Exception):
     """A copy would hold more text than is allowed."""
 
 
-class Values:
-    """The variables of one copy, each written only once for each kind of place, and the room left for text."""
+class MissingError(Exception):
+    """A tag has no value for this recipient, and the message is not to go out so."""
 
-    def __init__(self, variables: Mapping[str, str], room: int) -> None:
-        self.variables = dict(variables)
+
+class OverspentError(Exception):
+    """The templates of a copy do more than they may."""
+
+
+class TemplateError(ValueError):
+    """A template can't be filled in. The text says why, and quotes nothing of it."""
+
+
+class Values:
+    """The variables of one copy, each written only once for each kind of place, and what filling in may still cost.
+
+    ``texts`` are the values by tag; ``variables`` is what templates read; ``is_strict``: none may be missing there.
+    """
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        room: int,
+        *,
+        variables: Mapping[str, object] | None = None,
+        steps: int = 0,
+        is_strict: bool = False,
+    ) -> None:
+        self.texts = texts
         self.room = room
+        self.variables: dict[str, object] = dict(variables or {})
+        self.steps = steps
+        self.is_strict = is_strict
         self._written: dict[tuple[str, Written], str] = {}
 
     def written(self, name: str, written: Written) -> str:
         if (name, written) not in self._written:
-            self._written[name, written] = written(self.variables[name])
+            self._written[name, written] = written(self.texts[name])
         return self._written[name, written]
+
+    def take(self, characters: int) -> None:
+        self.room -= characters
+        if self.room < 0:
+            raise TooLargeError
+
+    def work(self, characters: int, steps: int = 1) -> None:
+        self.steps -= steps + characters // WORK
+        if self.steps < 0:
+            raise OverspentError
+
+
+class Fillable(Protocol):
+    """A text that is filled in anew for each copy."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of its tags; none for what looks for values by itself."""
+        ...
+
+    def filled(self, values: Values) -> str | None:
+        """With what has a value filled in; None if nothing has."""
+        ...
 
 
 class Text:
-    """Text cut at its tags: ``literals`` and ``tags`` take turns, and a literal is the first and the last."""
+    """Text cut at its tags: ``literals`` and ``tags`` take turns, and a literal is the first and the last.
+
+    A tag is its name, how a value is written there, and the tag itself.
+    """
 
     __slots__ = ("literals", "tags")
 
-    def __init__(self, text: str, written_at: Callable[[int], Written | None]) -> None:
+    def __init__(self, text: str, tags: Iterable[Tag], written_at: WrittenAt) -> None:
         self.literals: list[str] = []
-        self.tags: list[tuple[str, Written]] = []
-        position, at = 0, text.find("[")
-        while at >= 0:  # three times as fast as to let the expression search
-            tag = _TAG.match(text, at)
-            written = written_at(at) if tag is not None else None
-            if tag is not None and written is not None:
-                self.literals.append(text[position:at])
-                self.tags.append((tag[1], written))
-                position = tag.end()
-            at = text.find("[", at + 1)
+        self.tags: list[tuple[str, Written, str]] = []
+        position = 0
+        for start, end, name in tags:
+            written = written_at(start)
+            if written is not None:
+                self.literals.append(text[position:start])
+                self.tags.append((name, written, text[start:end]))
+                position = end
         self.literals.append(text[position:])
 
+    @property
+    def names(self) -> Sequence[str]:
+        return [name for name, _, _ in self.tags]
+
     def filled(self, values: Values) -> str | None:
-        """With what is defined filled in; None if nothing is. What was filled in is not looked at again."""
-        variables = values.variables
-        if not any(name in variables for name, _ in self.tags):
+        """What was filled in is not looked at again."""
+        texts = values.texts
+        if not any(name in texts for name, _, _ in self.tags):
             return None
         pieces: list[str] = []
-        for literal, (name, written) in zip(self.literals, self.tags, strict=False):
+        for literal, (name, written, tag) in zip(self.literals, self.tags, strict=False):
             pieces.append(literal)
-            pieces.append(values.written(name, written) if name in variables else f"[{name}]")
+            pieces.append(values.written(name, written) if name in texts else tag)
         pieces.append(self.literals[-1])
-        values.room -= sum(map(len, pieces))
-        if values.room < 0:
-            raise TooLargeError
+        values.take(sum(map(len, pieces)))
         return "".join(pieces)

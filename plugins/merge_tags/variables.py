@@ -5,12 +5,22 @@ The rule: what is wrong with it is told in words that help to mend it and quote 
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from mtaframe import Field, Private, Recipient, Redacted, decoded_value
+from mtaframe import Envelope, Field, Private, Recipient, Redacted, Variable, decoded_value, variable
+from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, DialectName
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*+")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*+"), 'is letters, digits and "_", and begins with a letter'
+_NAMES: Mapping[DialectName, tuple["re.Pattern[str]", str]] = {
+    "tags": _WORD,
+    "templates": _WORD,
+    "braces": (re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*+"), 'is letters, digits, "_", "-" and ".", first a letter or "_"'),
+    "literal": (re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "is any text of 1 to 64 characters on one line"),
+}
+_DIGITS = 30
+NAMES_SIZE = 20_000
+"""Octets of all names of a message together."""
 _EVERYBODY = ("*", "global")
 
 
@@ -18,9 +28,17 @@ _EVERYBODY = ("*", "global")
 class Variables(Redacted):
     """``own`` by (local part, domain); ``alike`` holds the same keys by (local part without case, domain)."""
 
-    everybody: dict[str, str]
-    own: dict[tuple[str, str], dict[str, str]]
+    everybody: dict[str, Variable]
+    own: dict[tuple[str, str], dict[str, Variable]]
     alike: dict[tuple[str, str], list[tuple[str, str]]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in order. ValueError if they are more than a note can hold."""
+        names = sorted({name for values in (self.everybody, *self.own.values()) for name in values})
+        if sum(len(name.encode()) for name in names) > NAMES_SIZE:
+            raise ValueError("there are too many different names")
+        return tuple(names)
 
     def given_to(self, recipient: Recipient, present: frozenset[tuple[str, str]]) -> Recipient:
         """With its variables: own ones before those that it has already, and these before everybody's."""
@@ -35,16 +53,27 @@ class Variables(Redacted):
         return replace(recipient, merge_vars=Private(values))
 
 
+def known_names(envelope: Envelope) -> frozenset[str]:
+    """The names that somebody has a value for: any recipient of this transaction, or another of the message."""
+    names: set[str] = set()
+    for recipient in envelope.recipients:
+        names.update(recipient.merge_vars)
+    noted = envelope.notes.get(NAMES_NOTE)
+    if isinstance(noted, tuple):
+        names.update(name for name in noted if isinstance(name, str))
+    return frozenset(names)
+
+
 def key(recipient: Recipient) -> tuple[str, str]:
     return recipient.address.local_part, recipient.address.domain.casefold()
 
 
-def read(fields: tuple[Field, ...]) -> Variables:
+def read(fields: tuple[Field, ...], dialect: DialectName = "tags") -> Variables:
     """The variables in the field. ValueError says what to mend and quotes nothing."""
     if len(fields) > 1:
         raise ValueError("the field may stand only once; put all recipients into one JSON object")
     try:
-        content = _json(decoded_value(fields[0].value))
+        content = (_typed_json if dialect == "templates" else _json)(decoded_value(fields[0].value))
     except (ValueError, RecursionError):
         raise ValueError('this is not valid JSON; send {"joe@example.com": {"NAME": "Joe"}}') from None
     if not isinstance(content, dict):
@@ -53,12 +82,12 @@ def read(fields: tuple[Field, ...]) -> Variables:
     for who, values in content.items():
         local_part, at, domain = who.strip().rpartition("@")
         if who in _EVERYBODY:
-            variables.everybody.update(_texts(values))
+            variables.everybody.update(_own(values, dialect))
         elif at and local_part and domain:
             name = (local_part, domain.casefold().removesuffix("."))
             if name not in variables.own:
                 variables.alike.setdefault((local_part.casefold(), name[1]), []).append(name)
-            variables.own.setdefault(name, {}).update(_texts(values))
+            variables.own.setdefault(name, {}).update(_own(values, dialect))
         else:
             raise ValueError('each key must be the address of a recipient, or "*" for all of them')
     return variables
@@ -68,29 +97,30 @@ def _refused(constant: str) -> None:
     raise ValueError(constant)
 
 
+def _number(text: str) -> int | str:
+    """Longer ones are numbers of parcels, not to reckon with."""
+    return int(text) if len(text) <= _DIGITS else text
+
+
 _json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=_refused).decode
+"""Numbers come as they were written: 1.50 stays 1.50."""
+_typed_json = json.JSONDecoder(strict=False, parse_int=_number, parse_constant=_refused).decode
 
 
-def _texts(values: object) -> dict[str, str]:
+def _own(values: object, dialect: DialectName) -> dict[str, Variable]:
     if not isinstance(values, dict):
         raise ValueError('the variables of a recipient must be an object: {"NAME": "Joe"}')
-    return {_name(name): _value(value) for name, value in values.items()}
+    pattern, rule = _NAMES[dialect]
+    if not all(map(pattern.fullmatch, values)):
+        raise ValueError(f"the name of a variable {rule}")
+    return {name: _value(value, dialect) for name, value in values.items()}
 
 
-def _name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError('the name of a variable is letters, digits and "_", and begins with a letter')
-    return name
-
-
-def _value(value: Any) -> str:
-    """Numbers come as they were written (1.50 stays 1.50)."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str):
-        raise ValueError("a value must be text, a number, true or false")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("all text must be valid UTF-8") from None
-    return value
+def _value(value: object, dialect: DialectName) -> Variable:
+    """Lists and objects are for the dialects that can look into them."""
+    if dialect in ("tags", "literal"):
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if not isinstance(value, str):
+            raise ValueError("a value must be text, a number, true or false")
+    return variable(value)

@@ -1,6 +1,7 @@
 """How a value is written at each kind of place, so that it stays text there."""
 
 import html
+import json
 import re
 from collections.abc import Callable
 from urllib.parse import quote
@@ -13,6 +14,10 @@ _BREAK = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _NO_ADDRESS = re.compile(r"[^A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]+")
 _NO_CSS = re.compile(r"[^\w #%.,+:/?=&~-]+")
 _NO_REFERENCE = re.compile(r"[^A-Za-z0-9]")
+_NO_FILENAME = re.compile(r'[/\\:*?"<>|]+')
+_NO_WORD = re.compile(r"[^A-Za-z0-9_-]+")
+_SEPARATOR = re.compile(r'[,;\t"]+')
+MARKUP = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 _ACTIVE = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE)
 
 
@@ -79,3 +84,34 @@ def on_one_line(value: str) -> str:
 def in_address(value: str) -> str:
     """In an address itself: only what may stand there without quotes (RFC 5322 §3.2.3)."""
     return _NO_ADDRESS.sub("", value)
+
+
+def in_filename(value: str) -> str:
+    """In the name of a file: on one line, and without what leads elsewhere or is no name somewhere."""
+    return _NO_FILENAME.sub("_", _BREAK.sub(" ", value))
+
+
+def in_json(value: str) -> str:
+    """Inside a JSON string, in ASCII (RFC 8259 §7); nor does it end a script there."""
+    return json.dumps(value)[1:-1].translate(MARKUP)
+
+
+def in_name(value: str) -> str:
+    """Where a value could do anything: only letters, digits, ``_`` and ``-``."""
+    return _NO_WORD.sub("", value)
+
+
+def quoted_in_cell(value: str) -> str:
+    """In a CSV cell, inside its quotes (RFC 4180 §2)."""
+    return on_one_line(value).replace('"', '""')
+
+
+def whole_cell(value: str) -> str:
+    """As a CSV cell of its own: quoted where it must be."""
+    value = on_one_line(value)
+    return f'"{quoted_in_cell(value)}"' if _SEPARATOR.search(value) else value
+
+
+def in_cell(value: str) -> str:
+    """In a CSV cell without quotes: nothing that ends a cell."""
+    return _SEPARATOR.sub(" ", on_one_line(value))

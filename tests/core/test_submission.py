@@ -131,6 +131,22 @@ async def test_without_a_kept_identity_twice_on_purpose_is_twice(mx: ScriptedMx,
     assert to(mx) == [BOB, BOB]
 
 
+async def test_as_long_as_somebody_is_deferred_the_repeat_finds_who_is_final(mx: ScriptedMx, tmp_path: Path) -> None:
+    for _ in range(2):
+        mx.script("rcpt", "450 4.2.1 busy", to=BOB)
+    async with house(tmp_path, mx, plugins={"ears": Ears}) as mta:
+        facade, two, body = ears(mta).mta, envelope([BOB, DAVE]), Identity(b"body")
+        for _ in range(2):
+            results = await facade.submit(session(), two, message(), identity=body)
+            assert outcomes(results) == [Outcome.DEFERRED, Outcome.DELIVERED]
+        results = await facade.submit(session(), two, message(), identity=body)
+        assert outcomes(results) == [Outcome.DELIVERED] * 2
+        assert to(mx) == [BOB, DAVE]
+        assert len(mta.mta.book) == 0
+        await facade.submit(session(), two, message(), identity=body)
+    assert to(mx) == [BOB, BOB, DAVE, DAVE]
+
+
 async def test_who_does_not_wait_is_told_held_and_it_is_tried_until_it_goes(
     mx: ScriptedMx, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

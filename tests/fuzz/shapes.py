@@ -23,6 +23,7 @@ from mtaframe.toml_position import positions
 from mtaframe.xtext import decoded
 from mtaframe_plugins.dkim.author import author_domain
 from mtaframe_plugins.dkim.signature import Layouts, relaxed_body, signed_octets
+from mtaframe_plugins.merge_tags.dialects import TAGS
 from mtaframe_plugins.merge_tags.header_places import runs
 from mtaframe_plugins.merge_tags.html_places import html_places
 from mtaframe_plugins.merge_tags.text import Text
@@ -149,12 +150,12 @@ def author(octets: bytes) -> None:
 
 def html(octets: bytes) -> None:
     text = octets.decode("utf-8", "surrogateescape")
-    Text(text, html_places(text))
+    Text(text, TAGS.tags(text), html_places(text))
 
 
 def merged_header(octets: bytes) -> None:
     for name in ("To", "Subject", "List-Unsubscribe"):
-        runs(Field(name, name.encode() + b": [A]" + octets + b"\r\n"))
+        runs(Field(name, name.encode() + b": [A]" + octets + b"\r\n"), TAGS)
 
 
 _CHECKS = CheckSettings(**dict.fromkeys(CheckSettings.model_fields, "reject"))

@@ -12,11 +12,11 @@ from mtaframe_plugins.http_api import reading
 from mtaframe_plugins.http_api.answering import checked, row, rows
 from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
 from mtaframe_plugins.http_api.mimepost.form import done, pairs
+from mtaframe_plugins.http_api.ordering import Orders
 from mtaframe_plugins.http_api.outgoing import Copies, Mailbox, Outgoing
 from mtaframe_plugins.http_api.repeats import Repeats
 from mtaframe_plugins.http_api.sending import Sent, send
-from mtaframe_plugins.http_api.settings import HttpApiSettings
-from mtaframe_plugins.http_api.templates import Template, Templates
+from mtaframe_plugins.http_api.templates import Template
 
 Value = str | int | float | bool | None
 
@@ -105,10 +105,9 @@ class EmailSent(Body):
 class Emails:
     """The calls about sending."""
 
-    def __init__(self, mta: Mta, config: HttpApiSettings, templates: Templates, repeats: Repeats) -> None:
+    def __init__(self, mta: Mta, orders: Orders, repeats: Repeats) -> None:
         self._mta = mta
-        self._config = config
-        self._templates = templates
+        self._orders = orders
         self._repeats = repeats
 
     def calls(self) -> Sequence[Call]:
@@ -160,13 +159,9 @@ class Emails:
 
     async def _outgoing(self, ask: Ask) -> tuple[Outgoing, bool]:
         email: Email = ask.data
-        if email.wait == "accepted" and not self._config.accept:
-            raise Problem(400, "this server does not take mail without waiting for its result", "wait")
+        self._orders.check_wait(email.wait)
         mail = outgoing(email, await self._template(ask, email))
-        if mail.count > self._config.max_copies:
-            raise Problem(400, f"{mail.count:,} copies in one call; {self._config.max_copies:,} are allowed", "to")
-        if mail.stream is not None and mail.stream not in ask.account.streams:
-            raise Problem(400, "the account has no stream of that name", "stream")
+        self._orders.check(ask, [mail], "to")
         return mail, email.wait == "results"
 
     async def _template(self, ask: Ask, email: Email) -> Template | None:
@@ -174,15 +169,11 @@ class Emails:
         if email.template_uid is None:
             if not has_content:
                 raise Problem(400, "give html, text, or a template_uid", "html")
-            if not self._config.raw_html:
-                raise Problem(400, "this server sends by approved templates alone: give a template_uid", "html")
+            self._orders.check_raw("html", "template_uid")
             return None
         if has_content:
             raise Problem(400, "a template takes the place of html and text: give one or the other", "template_uid")
-        template = await self._templates.find(ask.account.name, email.template_uid)
-        if template is None or template.status != "approved":
-            raise Problem(404, "there is no approved template of that name", "template_uid", code=106)
-        return template
+        return await self._orders.template(ask, "template_uid", email.template_uid)
 
 
 def outgoing(email: Email, template: Template | None) -> Outgoing:
@@ -191,7 +182,7 @@ def outgoing(email: Email, template: Template | None) -> Outgoing:
     copies = []
     for number, to in enumerate(email.to):
         mailbox = reading.mailbox(to.email, f"to.{number}.email", to.name)
-        copies.append(Copies((mailbox,), cc, bcc, reading.variables(pairs(to.merge_vars))))
+        copies.append(Copies((mailbox,), cc, bcc, reading.variables(pairs(to.merge_vars), f"to.{number}.merge_vars")))
     return Outgoing(
         sender=reading.mailbox(email.from_email, "from_email", email.from_name),
         subject=reading.subject(email.subject),
@@ -204,7 +195,7 @@ def outgoing(email: Email, template: Template | None) -> Outgoing:
             reading.attachment(each.name, each.type, each.content, f"attachments.{number}", each.content_id)
             for number, each in enumerate(email.attachments or ())
         ),
-        variables=reading.variables(pairs(email.global_merge_vars)),
+        variables=reading.variables(pairs(email.global_merge_vars), "global_merge_vars"),
         custom_data=reading.custom_data(email.vars or {}, "vars"),
         dialect=email.dialect or (template.dialect if template else None),
         on_missing=email.on_missing,

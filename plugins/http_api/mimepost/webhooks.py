@@ -127,7 +127,7 @@ def _row(each: Endpoint) -> dict[str, Any]:
         "id": each.id,
         "entered": moment(each.entered_at),
         "url": each.url,
-        "active": each.is_active,
+        "active": int(each.is_active),
         "desc": each.description,
         "secret": each.secret,
         "signing_secret": each.signing_secret,

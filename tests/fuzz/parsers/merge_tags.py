@@ -1,41 +1,42 @@
 """Merge tags: what is not a tag stays as it is, and what is filled in stays a value."""
 
-from mtaframe import Field, Message, parts
+from mtaframe import Field, Message, Private, Variable, parts
+from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Literal
 from mtaframe_plugins.merge_tags.header_places import Run, runs
 from mtaframe_plugins.merge_tags.html_places import html_places
-from mtaframe_plugins.merge_tags.template import template
+from mtaframe_plugins.merge_tags.settings import Style
+from mtaframe_plugins.merge_tags.template import Template
 from mtaframe_plugins.merge_tags.text import Text, TooLargeError, Values
 from mtaframe_plugins.merge_tags.variables import read
 from tests.fuzz.parser import Parser
 
+STYLE = Style("tags", "keep", 100_000, 1000)
+
 
 def html(octets: bytes) -> None:
     text = octets.decode("utf-8", "surrogateescape")
-    written_at = html_places(text)
-    found = Text(text, written_at)
+    found = Text(text, TAGS.tags(text), html_places(text))
     assert len(found.literals) == len(found.tags) + 1
-    assert (
-        "".join(f"{literal}[{name}]" for literal, (name, _) in zip(found.literals, found.tags, strict=False))
-        + (found.literals[-1])
-        == text
-    )
+    pieces = [f"{literal}{tag}" for literal, (_, _, tag) in zip(found.literals, found.tags, strict=False)]
+    assert "".join(pieces) + found.literals[-1] == text
     assert found.filled(Values({}, 1000)) is None
 
 
 def header(octets: bytes) -> None:
+    """In each dialect; the names of the literal one hold what would else end a token."""
     name, _, value = octets.partition(b":")
-    field = Field(
-        name.decode("ascii", "replace"), name + b":" + value.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n"
-    )
-    found = runs(field)
-    if found:
-        assert "".join(run.raw for run in found) == field.value
-    assert "\n" not in _filled(found, 'a", <b@evil.example>, c@evil.example\r\n(x')
+    line = name + b":" + value.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n"
+    field = Field(name.decode("ascii", "replace"), line)
+    for dialect in (TAGS, BRACES, Literal([":NAME", "<%NAME%>"])):
+        found = runs(field, dialect)
+        if found:
+            assert "".join(run.raw for run in found) == field.value
+        assert "\n" not in _filled(found, 'a", <b@evil.example>, c@evil.example\r\n(x')
 
 
 def _filled(found: list[Run], value: str) -> str:
-    values = Values({"NAME": value}, 100_000)
-    texts = [(run, run.text.filled(values)) for run in found]
+    values = Values(dict.fromkeys(("NAME", ":NAME", "<%NAME%>"), value), 100_000)
+    texts = [(run, None if run.text is None else run.text.filled(values)) for run in found]
     return "".join(run.raw if text is None else run.encoded(text) for run, text in texts)
 
 
@@ -45,8 +46,9 @@ def merged(octets: bytes) -> None:
         return
     message = Message.parse(octets)
     hostile = '"x" <evil@evil.example>,\r\nBcc: y\r\n\r\n--B\r\nContent-Type: text/html\r\n'
+    values: Private[Variable] = Private({"NAME": hostile, "A": "\n.\n", "B": "é"})
     try:
-        filled = template(message).merged(message, {"NAME": hostile, "A": "\n.\n", "B": "é"}, 100_000)
+        filled = Template(message, TAGS).merged(message, values, STYLE)
     except TooLargeError:
         return
     assert Message.parse(filled.raw) == filled
@@ -107,6 +109,9 @@ PARSERS = [
             b")",
             b",",
             b"=?utf-8?q?=5BNAME=5D?=",
+            b"{{NAME}}",
+            b":NAME",
+            b"<%NAME%>",
         ),
         longest=256,
     ),
