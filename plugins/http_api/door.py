@@ -17,6 +17,7 @@ from mtaframe_plugins.http_api.sending import Caller
 
 _KEY = re.compile(r"[!-~]{1,256}")
 _INPUT = re.compile(r"'[^']*'|\"[^\"]*\"")
+FORM = "application/x-www-form-urlencoded"
 UNAUTHORIZED = "Auth token not valid"
 NO_JSON = "the body is no JSON"
 MISSING = "is required"
@@ -151,7 +152,7 @@ def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        if kind == "application/x-www-form-urlencoded":
+        if kind == FORM and not request.body.lstrip().startswith(b"{"):  # curl calls JSON a form, unless told otherwise
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
             return model.validate_python(dict(pairs))
         return model.validate_json(request.body or b"{}")

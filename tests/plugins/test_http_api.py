@@ -248,3 +248,12 @@ async def test_a_client_that_goes_and_comes_again_gets_one_mail(tmp_path: Path) 
         status, answer = await running.call("POST", "/v1/emails", email(BOB), headers=key)
         assert (status, answer["results"][0]["status"]) == (200, "delivered")
         assert running.mx.messages == 1
+
+
+async def test_json_is_read_as_such_whatever_it_is_called(tmp_path: Path) -> None:
+    """Curl calls it a form, unless it is told otherwise."""
+    async with api(tmp_path) as running:
+        for kind in ("application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8", ""):
+            body = json.dumps(email(BOB, subject=kind))
+            assert (await running.call("POST", "/v1/emails", body, headers={"Content-Type": kind}))[0] == 200
+        assert running.mx.messages == 4
