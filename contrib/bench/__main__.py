@@ -154,13 +154,15 @@ def held_open(rows: str, count: int, delay: float, size: int, **options: Any) ->
 @main.command("merge")
 @click.option("--recipients", default=1000, type=click.IntRange(1), show_default=True)
 @click.option("--size", default=10_240, show_default=True, help="Octets of text of a message.")
-@click.option("--seconds", default=5.0, show_default=True, help="Of CPU.")
+@click.option("--seconds", default=5.0, show_default=True, help="Of CPU, for each dialect.")
 @_output
 def merged(recipients: int, size: int, seconds: float, **options: Any) -> None:
     """Personalised copies per second of one core, before they are signed."""
-    with _progress(1) as told:
-        told(f"{recipients} recipients")
-        found = [merge.merged(recipients, size, seconds)]
+    found = []
+    with _progress(len(merge.DIALECTS)) as told:
+        for dialect in merge.DIALECTS:
+            told(f"{dialect}, {recipients} recipients")
+            found.append(merge.merged(dialect, recipients, size, seconds))
     _written("merge", merge.table(found), [each.as_json() for each in found], options)
 
 

@@ -11,13 +11,16 @@ from mtaframe import Envelope, Message, Verdict
 from mtaframe.testing import RecordingMta, deliveries, envelope
 from mtaframe_plugins.merge_tags import MergeTags, MergeTagsSettings
 
-_TEXT = "Dear [NAME] from [CITY],\r\nyour code is [CODE]. (c) [YEAR]\r\n"
+DIALECTS = {"tags": "[{}]", "braces": "{{{{{}}}}}", "templates": "{{{{ {} }}}}"}
+"""How each dialect that is measured writes a tag."""
+_TEXT = "Dear {NAME} from {CITY},\r\nyour code is {CODE}. (c) {YEAR}\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
     """How many were made, in how many CPU seconds."""
 
+    dialect: str
     recipients: int
     size: int
     copies: int
@@ -31,9 +34,9 @@ class Copies:
         return asdict(self) | {"rate": self.rate}
 
 
-def merged(recipients: int, size: int, seconds: float) -> Copies:
+def merged(dialect: str, recipients: int, size: int, seconds: float) -> Copies:
     """Fill in the tags for all recipients, again with another message until the time is over."""
-    plugin = MergeTags(MergeTagsSettings(), RecordingMta())
+    plugin = MergeTags(MergeTagsSettings.model_validate({"dialect": dialect}), RecordingMta())
     copies, cpu, number = 0, 0.0, 0
     while cpu < seconds:
         number += 1
@@ -46,7 +49,7 @@ def merged(recipients: int, size: int, seconds: float) -> Copies:
             assert not isinstance(changed, Verdict)
         cpu += time.process_time() - began
         copies += len(waiting)
-    return Copies(recipients, size, copies, cpu)
+    return Copies(dialect, recipients, size, copies, cpu)
 
 
 def _taken(plugin: MergeTags, recipients: int, size: int, number: int) -> tuple[Envelope, Message]:
@@ -57,16 +60,19 @@ def _taken(plugin: MergeTags, recipients: int, size: int, number: int) -> tuple[
         for index, mailbox in enumerate(mailboxes)
     }
     field = f"X-Merge-Vars: {json.dumps(variables | {'*': {'YEAR': '2026'}})}\r\n"
-    raw = message(size, number, fields=field, greeting=_TEXT).replace(b"Subject: News", b"Subject: News for [NAME]")
+    tags = {name: DIALECTS[plugin.config.dialect].format(name) for name in ("NAME", "CITY", "CODE", "YEAR")}
+    subject = f"Subject: News for {tags['NAME']}".encode()
+    raw = message(size, number, fields=field, greeting=_TEXT.format(**tags)).replace(b"Subject: News", subject)
     answer = plugin.on_data(envelope(mailboxes), Message.parse(raw))
     assert isinstance(answer, tuple)
     return answer
 
 
 def table(found: list[Copies]) -> str:
-    """One line for each size."""
-    head = ["merge_tags", "recipients", "copies/s per core", "CPU µs/copy"]
+    """One line for each dialect."""
+    head = ["merge_tags", "size", "recipients", "copies/s per core", "CPU µs/copy"]
     rows = [
-        [octets(one.size), f"{one.recipients:,}", number(one.rate), number(one.cpu / one.copies * 1e6)] for one in found
+        [one.dialect, octets(one.size), f"{one.recipients:,}", number(one.rate), number(one.cpu / one.copies * 1e6)]
+        for one in found
     ]
     return markdown(head, rows)

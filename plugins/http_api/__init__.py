@@ -26,7 +26,7 @@ from mtaframe_plugins.http_api import openapi
 from mtaframe_plugins.http_api.approvals import Approvals
 from mtaframe_plugins.http_api.domains import Domains
 from mtaframe_plugins.http_api.door import Door
-from mtaframe_plugins.http_api.mimepost import form
+from mtaframe_plugins.http_api.mimepost import form, warmup
 from mtaframe_plugins.http_api.mimepost.domains import DomainCalls
 from mtaframe_plugins.http_api.mimepost.emails import Emails
 from mtaframe_plugins.http_api.mimepost.figures import Figures
@@ -73,6 +73,7 @@ class HttpApi(Plugin):
                     *Webhooks(mta).calls(),
                     *Figures(mta).calls(),
                     *Holder(mta).calls(),
+                    *warmup.calls(),
                 ),
                 form.secret,
                 form.told,

@@ -20,6 +20,10 @@ from mtaframe_plugins.merge_tags.variables import key, known_names, read
 __all__ = ["AccountMerging", "MergeTags", "MergeTagsSettings"]
 
 
+_NAMED = frozenset({"tags", "literal"})
+"""Dialects in which nothing is a tag that no recipient has a value for."""
+
+
 class MergeTags(Plugin):
     Config: ClassVar[type[MergeTagsSettings]] = MergeTagsSettings
     config: MergeTagsSettings
@@ -60,6 +64,8 @@ class MergeTags(Plugin):
             return None
         if envelope.session.protocol == "DSN":
             return None  # our own report has no tags; what it quotes may look like some
+        if not values and style.dialect in _NAMED and not envelope.derived(known_names):
+            return None
         try:
             template = message.derived(Templates).in_dialect(self._dialect(style, envelope))
             merged = template.merged(message, values, style, self._expected(style, envelope))

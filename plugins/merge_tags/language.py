@@ -18,7 +18,8 @@ from mtaframe_plugins.merge_tags.text import Tag, TemplateError, Values
 from mtaframe_plugins.merge_tags.writing import Written
 
 LONGEST = 100_000
-"""Characters of all tags of one text."""
+MOST = 5_000
+"""Characters of all tags of one text, and how many these may be: a tenth of a millisecond each, once for a message."""
 _OPENING = re.compile(r"\{[{%#]")
 _PIECE = re.compile(r""""(?:[^"\\]|\\.)*+("?)|'(?:[^'\\]|\\.)*+('?)|[}%]\}""", re.DOTALL)
 _RAW = re.compile(r"\{%[-+]?\s*+raw\s*+[-+]?%\}")
@@ -55,8 +56,8 @@ class Language:
         for tag in self.tags(text):
             tags.append(tag)
             length += tag[1] - tag[0]
-            if length > LONGEST:
-                raise TemplateError(f"a template in {what}: its tags are too long")
+            if length > LONGEST or len(tags) > MOST:
+                raise TemplateError(f"a template in {what}: its tags are too many or too long")
         is_html = places is html_places
         masked = _masked(text, tags)
         written_at = html_places(masked, writing.in_json) if is_html else places(masked)

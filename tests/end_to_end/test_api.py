@@ -145,3 +145,40 @@ async def again(server: ApiServer, mail: Any, key: str) -> tuple[int, Any]:
 async def killed_workers(server: ApiServer) -> None:
     for worker in (await server.mtaframe.status())["workers"]:
         os.kill(worker["pid"], signal.SIGKILL)
+
+
+async def test_nothing_of_a_call_is_on_disk_or_in_the_log(tmp_path: Path) -> None:
+    """Whatever the outcome, and whatever an account holder keeps here: a canary in each field is found nowhere."""
+    mail = body(
+        to=[
+            {"email": f"canary-{kind}@example.net", "name": "canary-name", "merge_vars": {"V": "canary-value"}}
+            for kind in ("taken", "busy", "none")
+        ],
+        subject="canary-subject [V]",
+        html="<p>canary-html [V]</p>",
+        from_name="canary-from",
+        reply_to="canary-reply@example.com",
+        headers={"X-Canary": "canary-field"},
+        vars={"canary-key": "canary-data"},
+        attachments=[{"name": "canary-file.txt", "type": "text/plain", "content": "Y2FuYXJ5LWNvbnRlbnQ="}],
+    )
+    template = {"template_uid": "canary-uid", "name": "canary-template", "html_body": "canary-body", "variables": []}
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        mx.script("rcpt", "450 4.2.1 canary-text", to="canary-busy@example.net", always=True)
+        mx.script("rcpt", "550 5.1.1 canary-text", to="canary-none@example.net", always=True)
+        for key in (None, "canary-idempotency"):
+            assert (await server.call("POST", "/v1/emails", mail, key=key))[0] == 503
+        for path, data in (
+            ("/v1/templates", template),
+            ("/v1/webhooks", {"url": "https://example.com/canary-hook", "desc": "canary-desc"}),
+            ("/v1/account/profile", {"first_name": "canary-first"}),
+            ("/v1/settings", {"name": "canary-setting", "value": "canary-setting"}),
+        ):
+            assert (await server.call("POST", path, data))[0] in (200, 201)
+        await asyncio.sleep(1.5)
+        await server.mtaframe.stop(kill=True)
+        everything = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert any(path.name == "state.db" for path in everything)
+        for spelling in (b"canary", b"canary".hex().encode(), b"Y2FuYXJ5", "canary".encode("utf-16-le")):
+            assert [str(path) for path, octets in everything.items() if spelling in octets] == []
+        assert "canary" not in server.mtaframe.log

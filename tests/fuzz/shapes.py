@@ -23,10 +23,12 @@ from mtaframe.toml_position import positions
 from mtaframe.xtext import decoded
 from mtaframe_plugins.dkim.author import author_domain
 from mtaframe_plugins.dkim.signature import Layouts, relaxed_body, signed_octets
-from mtaframe_plugins.merge_tags.dialects import TAGS
+from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Literal
 from mtaframe_plugins.merge_tags.header_places import runs
 from mtaframe_plugins.merge_tags.html_places import html_places
-from mtaframe_plugins.merge_tags.text import Text
+from mtaframe_plugins.merge_tags.language import LANGUAGE
+from mtaframe_plugins.merge_tags.plain_places import csv_places, json_places, plain_places
+from mtaframe_plugins.merge_tags.text import TemplateError, Text
 from mtaframe_plugins.merge_tags.variables import read as variables
 from mtaframe_plugins.spam_filter.attachments import holds_program
 from mtaframe_plugins.spam_filter.checks import failures
@@ -158,6 +160,17 @@ def merged_header(octets: bytes) -> None:
         runs(Field(name, name.encode() + b": [A]" + octets + b"\r\n"), TAGS)
 
 
+def templates(octets: bytes) -> None:
+    """Also what comes before the limit on the length of tags."""
+    text = octets.decode("utf-8", "surrogateescape")
+    for places in (html_places, plain_places, csv_places, json_places):
+        with suppress(TemplateError):
+            LANGUAGE.cut(text, places, "a part")
+    for dialect in (TAGS, BRACES, Literal(["-a-", "-a-b", "{{"])):
+        dialect.cut(text, plain_places, "a part")
+
+
+_LANGUAGE = (b"{{ a }}", b"{{", b"{%", b"{#", b"{% raw %}", b"{{ '", b"{# #}")
 _CHECKS = CheckSettings(**dict.fromkeys(CheckSettings.model_fields, "reject"))
 
 
@@ -234,6 +247,10 @@ SHAPES: dict[Work, tuple[int, tuple[bytes, ...]]] = {
     dkim: (60_000, (*_HEADERS, b" ", b" \r\n", b"\t ", b"\r\n", b"From: <a@b.c>,\r\n")),
     author: (20_000, (*_ADDRESSES, b"<a@b.c>,", b"((", b"a@b,", b"@\xc3\xa9.")),
     html: (20_000, _TAGS),
+    templates: (
+        20_000,
+        (b"{{ a }}", b"{{", b"{%", b"{#", b"{% raw %}", b"{{ '", b"-a-", b"-a", b'"', b"[A]", b"{{{", b"{# #}", b"a,"),
+    ),
     merged_header: (10_000, (*_ADDRESSES, b"[A]", b"=?utf-8?q?x?=", b"=?", b"[")),
     spam: (40_000, (*_HEADERS, b"PK\x03\x04", b"PK", b"Date: 1 ", b"Message-ID: <", b"@", b".exe", b"MZ")),
     json_objects: (

@@ -209,3 +209,26 @@ async def test_alerts_plan_and_ping(tmp_path: Path) -> None:
         assert (alert["type"], alert["level"]) == ("account", "limited")
         for path in ("/ping", "/v1/ping"):
             assert await running.call("GET", path, token=None) == (200, {"success": 1, "message": "pong"})
+
+
+async def test_usage_is_told_by_account_stream_and_day(tmp_path: Path) -> None:
+    async with api(tmp_path, ALL) as running:
+        await running.call("POST", "/v1/emails", email(BOB, CAROL, stream="news"))
+        await running.call("POST", "/v1/emails", email(BOB))
+        now = running.house.mta.clock.now()
+        _, month = await running.call("GET", f"/v1/usage?month={now:%Y-%m}")
+        day = now.date().isoformat()
+        assert month["data"] == [
+            {"account": "shop", "stream": "", "day": day, "request": 3, "delivered": 3},
+            {"account": "shop", "stream": "news", "day": day, "request": 2, "delivered": 2},
+        ]
+        assert (await running.call("GET", "/v1/usage?start_date=20250101&end_date=20250131"))[1]["data"] == []
+        status, answer = await running.call("GET", "/v1/usage?month=november")
+        assert (status, answer["field"], answer["message"]) == (400, "month", 'month: is written as "2026-11"')
+
+
+async def test_nothing_is_warmed_up(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        assert await running.call("GET", "/v1/warmup_master/") == (200, [])
+        assert (await running.call("GET", "/v1/warmup_status/"))[1]["warmup_status"] == 0
+        assert (await running.call("GET", "/v1/warmup_plans/1"))[0] == 404

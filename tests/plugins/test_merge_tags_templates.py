@@ -2,8 +2,6 @@
 """The template language: what it can do, what it can't, and what it may cost."""
 
 import json
-import re
-import resource
 import subprocess
 import sys
 import textwrap
@@ -248,7 +246,7 @@ HOSTILE = {
     "ifs": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
     "not": "{{ " + "not " * 20_000 + "1 }}",
     "elif": "{% if 0 %}" + "{% elif 0 %}" * 7000 + "{% endif %}",
-    "many tags": "{{ a }}" * 14_000,
+    "many tags": "{{ a }}" * 5_000,
     "too many tags": "{{ a }}" * 1_000_000,
     "comments": "{# x #}" * 1_000_000,
     "unclosed": "{{ " * 500_000,
@@ -284,20 +282,21 @@ def test_no_template_takes_much_memory() -> None:
         from tests.plugins.test_merge_tags_templates import answer, page
         hostile = json.load(sys.stdin)
         answer(page("{{{{ 1 }}}}"))
+        highest = lambda: int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+        before = highest()
         pages = int(open("/proc/self/statm").read().split()[0])
         limit = pages * resource.getpagesize() + 300_000_000
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         for name, text in hostile.items():
             for kind in ("text/plain", "text/html"):
                 answer(page(text, kind))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(highest() - before)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], input=json.dumps(HOSTILE), capture_output=True, text=True, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) < 400_000, "KB at the highest"
-    assert resource.getpagesize() > 0
+    assert int(done.stdout) < 250_000, "KB of memory in use, at the highest"
 
 
 @settings(deadline=None, max_examples=300)
@@ -325,7 +324,7 @@ def test_a_value_is_text_wherever_it_stands(value: str) -> None:
     body = '<p title="{{ v }}">x{{ v }}</p><a href="{{ v }}">y</a><script>a("{{ v }}")</script><i class={{ v }}>z</i>'
     filled_in = filled(body, {"v": value}, "text/html")
     assert (filled_in.count("<"), filled_in.count(">"), filled_in.count("</script")) == (8, 8, 1)
-    before, _, rest = filled_in.partition("<script>")
-    script, _, behind = rest.partition("</script>")
-    assert (before + behind).count('"') == 4
-    assert re.sub(r"\\.", "", script, flags=re.DOTALL).count('"') == 2
+    before, _, rest = filled_in.partition('<script>a("')
+    in_script, _, after = rest.partition('")</script>')
+    assert json.loads(f'"{in_script}"') == value
+    assert (before.count('"'), after.count('"')) == (4, 0)

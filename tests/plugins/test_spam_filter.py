@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mtaframe import Defer, Delivery, Message, Reject, event_type
+from mtaframe import Defer, Delivery, Message, Private, Reject, event_type, variable
 from mtaframe.cli.check import faults_of
 from mtaframe.testing import RecordingMta, account, delivery, envelope, message, recipient, result, session
 from mtaframe_plugins.spam_filter import SpamFilter
+from mtaframe_plugins.spam_filter.merge import is_worth_a_scan
 from tests.plugins.scripted_rspamd import CUT, DROP, GTUBE, HANG, ScriptedRspamd, opinion
 
 SPAM = "550 5.7.1 the message looks like spam"
@@ -322,6 +323,20 @@ async def test_values_are_scanned_if_they_can_bring_something_in(values: dict[st
     async with ScriptedRspamd() as rspamd, plugin(rspamd) as spam_filter:
         assert await copies(spam_filter, values) == ["None"]
         assert len(rspamd.asked) == is_scanned
+
+
+@pytest.mark.parametrize(
+    ("data", "is_worth"),
+    [
+        ({"ITEMS": [{"NAME": "Joe", "COUNT": 2, "NEW": True}, None]}, False),
+        ({"ITEMS": [{"NAME": "Joe", "LINK": ["https://a.example"]}]}, True),
+        ({"ITEMS": ["x" * 33, {"NAME": "x" * 32}]}, True),
+    ],
+)
+def test_values_in_lists_and_objects_count_like_others(data: object, is_worth: bool) -> None:
+    values = variable(data)
+    assert isinstance(values, Private)
+    assert is_worth_a_scan(values) is is_worth
 
 
 async def test_each_set_of_values_is_scanned_once_and_judged_alone() -> None:

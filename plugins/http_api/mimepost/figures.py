@@ -1,4 +1,4 @@
-"""Stats by day, and the email logs: what became of the account's mail, in numbers and one by one.
+"""Stats and usage by day, and the email logs: what became of the account's mail, in numbers and one by one.
 
 The rule: numbers are kept for 45 days and hold no recipient; what names recipients is in RAM alone, and not for long.
 """
@@ -35,6 +35,8 @@ class Figures:
     def calls(self) -> Sequence[Call]:
         return (
             Call("GET", "/v1/stats", "What became of the mail, by day", self.stats, query=DATES),
+            Call("GET", "/v1/usage", "Recipients by account, stream and day, sub-accounts too", self.usage,
+                 query=DATES | {"month": "A month, as 2026-11, in place of the dates."}),
             Call("GET", "/v1/emaillogs", "What became of mail of late, one by one", self.logs,
                  query=DATES | {
                      "status": "One status.",
@@ -52,6 +54,17 @@ class Figures:
         usage = await self._mta.ask(AccountUsage(ask.account.name, first, last))
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         return done("Stats", summaries({day: usage.get(day, {}) for day in days}))
+
+    async def usage(self, ask: Ask) -> HttpAnswer:
+        """An extension: what `mtaframe usage` tells the operator, for the account and those below it."""
+        first, last = _month(ask) or _days(ask, self._mta.clock.now())
+        rows = []
+        for name in (ask.account.name, *self._mta.accounts.below(ask.account.name)):
+            for stream in ("", *sorted(self._mta.accounts[name].streams)):
+                usage = await self._mta.ask(AccountUsage(name, first, last, stream))
+                rows += [{"account": name, "stream": stream, "day": day.isoformat(), **counts}
+                         for day, counts in sorted(usage.items())]  # fmt: skip
+        return done("Usage: recipients; a row without a stream is all of an account", rows)
 
     async def logs(self, ask: Ask) -> HttpAnswer:
         """Of RAM, and the answer says so."""
@@ -109,6 +122,16 @@ def _days(ask: Ask, now: datetime) -> tuple[date, date]:
     return first, last
 
 
+def _month(ask: Ask) -> tuple[date, date] | None:
+    """The first and the last day of the month that is asked for, if one is."""
+    text = ask.request.query.get("month", "")
+    if not text:
+        return None
+    first = _day({"month": f"{text}-01"}, "month")
+    assert first is not None
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
 def _day(query: Mapping[str, str], name: str) -> date | None:
     text = query.get(name, "")
     if not text:
@@ -118,7 +141,8 @@ def _day(query: Mapping[str, str], name: str) -> date | None:
             return date(int(text[:4]), int(text[4:6]), int(text[6:]))
         return date.fromisoformat(text)
     except ValueError:
-        raise Problem(400, 'is written as "20261127"', name) from None
+        form = "2026-11" if name == "month" else "20261127"
+        raise Problem(400, f'is written as "{form}"', name) from None
 
 
 def _is_wanted(row: Row, query: Mapping[str, str], first: date, last: date) -> bool:

@@ -1,12 +1,14 @@
 """Merge tags: what is not a tag stays as it is, and what is filled in stays a value."""
 
 from mtaframe import Field, Message, Private, Variable, parts
-from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Literal
+from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Literal, Places
 from mtaframe_plugins.merge_tags.header_places import Run, runs
 from mtaframe_plugins.merge_tags.html_places import html_places
+from mtaframe_plugins.merge_tags.language import LANGUAGE
+from mtaframe_plugins.merge_tags.plain_places import plain_places
 from mtaframe_plugins.merge_tags.settings import Style
 from mtaframe_plugins.merge_tags.template import Template
-from mtaframe_plugins.merge_tags.text import Text, TooLargeError, Values
+from mtaframe_plugins.merge_tags.text import OverspentError, TemplateError, Text, TooLargeError, Values
 from mtaframe_plugins.merge_tags.variables import read
 from tests.fuzz.parser import Parser
 
@@ -20,6 +22,38 @@ def html(octets: bytes) -> None:
     pieces = [f"{literal}{tag}" for literal, (_, _, tag) in zip(found.literals, found.tags, strict=False)]
     assert "".join(pieces) + found.literals[-1] == text
     assert found.filled(Values({}, 1000)) is None
+
+
+def tags(octets: bytes) -> None:
+    """Each dialect finds its tags where they stand, one behind the other."""
+    text = octets.decode("utf-8", "surrogateescape")
+    names = [name for name in text.split("\n", 1)[0].split(" ") if name][:20]
+    for dialect in (TAGS, BRACES, LANGUAGE, Literal(names)):
+        position = 0
+        for start, end, name in dialect.tags(text):
+            assert position <= start < end <= len(text)
+            assert name in text[start:end]
+            position = end
+
+
+def template(octets: bytes) -> None:
+    """Ends in a text or in a refusal that quotes nothing; and a value stays text, unless its author calls it safe."""
+    text = octets.decode("utf-8", "replace")
+    for places in (html_places, plain_places):
+        values = Values({}, 100_000, variables={"a": "<b>canary'\"", "x": (1, Private({"b": None}))}, steps=5_000)
+        filled, refusal = _carried_out(text, places, values)
+        assert "canary" not in refusal
+        assert len(filled) <= 100_000
+        if places is html_places and b"safe" not in octets and b"<b>" not in octets:
+            assert "<b>canary" not in filled
+
+
+def _carried_out(text: str, places: Places, values: Values) -> tuple[str, str]:
+    try:
+        found = LANGUAGE.cut(text, places, "a part")
+        return "" if found is None else found.filled(values), ""
+    except (OverspentError, TooLargeError, TemplateError) as error:
+        return "", str(error)
 
 
 def header(octets: bytes) -> None:
@@ -92,7 +126,35 @@ _HTML = (
     b"<",
 )
 
+_LANGUAGE = (
+    b"{{ a }}",
+    b"{{",
+    b"}}",
+    b"{%",
+    b"%}",
+    b"{#",
+    b"#}",
+    b"{% raw %}",
+    b"{% endraw %}",
+    b"{% for i in x %}",
+    b"{% endfor %}",
+    b"{% if a %}",
+    b"{% endif %}",
+    b"{% set b = a %}",
+    b"|replace(",
+    b"|join(",
+    b"|tojson",
+    b"range(9)",
+    b" ~ ",
+    b" * 9",
+    b"[a, a]",
+    b"-",
+    b"\\",
+)
+
 PARSERS = [
+    Parser("merge_tags", tags, (*_LANGUAGE, b"[NAME]", b"{{{a}}}", b"%a% -a-\n"), longest=256),
+    Parser("merge_template", template, (*_LANGUAGE, *_HTML), longest=256),
     Parser("merge_html", html, _HTML, longest=256),
     Parser(
         "merge_header",
