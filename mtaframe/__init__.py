@@ -33,6 +33,7 @@ from mtaframe.quantity import Duration, Size
 from mtaframe.question import (
     AccountStanding,
     AccountUsage,
+    CheckTemplate,
     DropEndpoint,
     Endpoints,
     MonthlyUsage,
@@ -62,6 +63,7 @@ __all__ = [
     "AccountUsage",
     "Address",
     "Attempt",
+    "CheckTemplate",
     "Clock",
     "CommandError",
     "Counter",

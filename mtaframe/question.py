@@ -218,3 +218,22 @@ class ProvenKey(Question[tuple[str, str] | None]):
     @property
     def default(self) -> tuple[str, str] | None:
         return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckTemplate(Question[str | None]):
+    """What keeps this text from being filled in by the merge tags of a dialect (None: the account's own)?
+
+    The answer says it without a word of the text; None if nothing does, or nobody fills in tags.
+    """
+
+    _shown = ("account",)
+
+    account: str
+    text: str
+    is_html: bool
+    dialect: str | None = None
+
+    @property
+    def default(self) -> str | None:
+        return None

@@ -17,6 +17,7 @@ from mtaframe import (
     ProvenSelector,
     Question,
     Result,
+    SandboxAddress,
     command,
     event_type,
     hookimpl,
@@ -30,6 +31,7 @@ from mtaframe_plugins.http_api.mimepost.domains import DomainCalls
 from mtaframe_plugins.http_api.mimepost.emails import Emails
 from mtaframe_plugins.http_api.mimepost.figures import Figures
 from mtaframe_plugins.http_api.mimepost.holder import Holder
+from mtaframe_plugins.http_api.mimepost.sandbox_emails import SandboxCalls
 from mtaframe_plugins.http_api.mimepost.templates import TemplateCalls
 from mtaframe_plugins.http_api.mimepost.webhooks import Webhooks
 from mtaframe_plugins.http_api.ordering import Orders
@@ -37,6 +39,7 @@ from mtaframe_plugins.http_api.postmark.door import Postmark
 from mtaframe_plugins.http_api.recent import Happening, Recent, Row, newest_first
 from mtaframe_plugins.http_api.repeats import Repeats
 from mtaframe_plugins.http_api.resend.door import Resend
+from mtaframe_plugins.http_api.sandbox import Sandbox
 from mtaframe_plugins.http_api.sendgrid.door import SendGrid
 from mtaframe_plugins.http_api.sending import own_fields
 from mtaframe_plugins.http_api.settings import HttpApiSettings
@@ -55,9 +58,10 @@ class HttpApi(Plugin):
         super().__init__(config, mta)
         self._recent = Recent(config.recent_max_age, config.recent_max_count)
         templates, repeats = Templates(mta), Repeats(mta)
-        orders = Orders(mta, config, templates, repeats)
         self._domains = Domains(mta, config)
+        self._sandbox = Sandbox(mta)
         self._approvals = Approvals(mta, templates, self._domains)
+        orders = Orders(mta, config, templates, repeats)
         self._doors = (
             Door(
                 "MimePost",
@@ -65,6 +69,7 @@ class HttpApi(Plugin):
                     *Emails(mta, orders, repeats).calls(),
                     *TemplateCalls(mta, config, templates).calls(),
                     *DomainCalls(mta, config, self._domains).calls(),
+                    *SandboxCalls(mta, config, self._sandbox).calls(),
                     *Webhooks(mta).calls(),
                     *Figures(mta).calls(),
                     *Holder(mta).calls(),
@@ -133,6 +138,7 @@ class HttpApi(Plugin):
         return {
             OwnDomain: self._domains.is_own,
             ProvenSelector: self._domains.proven_selector,
+            SandboxAddress: self._sandbox.is_verified,
         }
 
     @command

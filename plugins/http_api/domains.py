@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mtaframe import Counter, DnsError, Mta, OwnDomain, ProvenKey, ProvenSelector, Redacted, Status
+from mtaframe_plugins.http_api.belongings import Belongings
 from mtaframe_plugins.http_api.domain_proofs import permits, publishes_key, selector
 from mtaframe_plugins.http_api.settings import HttpApiSettings
-from mtaframe_plugins.http_api.shelf import Shelf
 from mtaframe_plugins.http_api.templates import moment
 
 _FROM_FILE = 1_000_000_000
@@ -44,7 +44,7 @@ class Domains:
     def __init__(self, mta: Mta, config: HttpApiSettings) -> None:
         self._mta = mta
         self._config = config
-        self._made = Shelf(mta, "domain", _read)
+        self._made = Belongings(mta, "domain", _read)
         self._owners = {domain: account.name for account in mta.accounts.values() for domain in account.domains}
 
     async def all(self, account: str) -> Sequence[OwnedDomain]:

@@ -20,6 +20,7 @@ _PROBLEMS = {
     "401": "The token is none.",
     "404": "There is no such thing.",
     "422": "Refused by the recipient's side, or a key that was used for something else.",
+    "429": "Too often; Retry-After says when.",
     "503": "Not final yet, or not now: the same call again.",
 }
 

@@ -4,11 +4,14 @@ The rule: a value is text. Wherever it is put, it is written so that it can't be
 address or a part; and nothing of one recipient reaches the copy of another.
 """
 
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
 
-from mtaframe import Delivery, Envelope, Message, Mta, Plugin, Reject, hookimpl
+from mtaframe import CheckTemplate, Delivery, Envelope, Message, Mta, Plugin, Question, Reject, hookimpl
 from mtaframe_plugins.merge_tags.dialects import BRACES, TAGS, Dialect, Literal
+from mtaframe_plugins.merge_tags.html_places import html_places
 from mtaframe_plugins.merge_tags.language import LANGUAGE
+from mtaframe_plugins.merge_tags.plain_places import plain_places
 from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, AccountMerging, MergeTagsSettings, Style, Styles
 from mtaframe_plugins.merge_tags.template import Templates
 from mtaframe_plugins.merge_tags.text import MissingError, OverspentError, TemplateError, TooLargeError
@@ -75,6 +78,19 @@ class MergeTags(Plugin):
         except TemplateError as error:
             return Reject(str(error), "5.6.0", 554)
         return None if merged is message else delivery.with_message(merged)
+
+    def answers(self) -> Mapping[type[Question[Any]], Callable[[Any], Awaitable[Any]]]:
+        return {CheckTemplate: self._fault}
+
+    async def _fault(self, question: CheckTemplate) -> str | None:
+        """Only the dialect ``templates`` has texts that can't be read."""
+        if (question.dialect or self._styles.dialect_of(question.account)) != "templates":
+            return None
+        try:
+            LANGUAGE.cut(question.text, html_places if question.is_html else plain_places, "this text")
+        except TemplateError as error:
+            return str(error)
+        return None
 
     def _dialect(self, style: Style, envelope: Envelope) -> Dialect:
         return envelope.derived(_literal) if style.dialect == "literal" else self._dialects[style.dialect]

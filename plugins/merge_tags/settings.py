@@ -69,6 +69,10 @@ class Styles:
         """ValueError if a note is none that there is: the fault of the plugin that left it."""
         return envelope.derived(self._noted) if envelope.notes else self._of_account(envelope)
 
+    def dialect_of(self, account: str) -> DialectName:
+        """What holds for an account's mail without notes."""
+        return self._accounts.get(account, self._default).dialect
+
     def _of_account(self, envelope: Envelope) -> Style:
         return self._accounts.get(envelope.account, self._default)
 

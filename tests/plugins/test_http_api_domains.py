@@ -1,14 +1,18 @@
 """http_api: domains, added, proven by the DNS, approved, used, and signed for."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import MimePost
 import pytest
+from click.testing import CliRunner
 
 from mtaframe import CommandError, Message, OwnDomain, ProvenKey, ProvenSelector, author_domains
+from mtaframe.cli import main
 from mtaframe.settings import StateSettings
 from mtaframe.state import open_state
 from mtaframe.testing import RecordingMta, ScriptedDns, VirtualClock, account
@@ -16,7 +20,7 @@ from mtaframe_plugins.http_api import HttpApi
 from mtaframe_plugins.http_api.domain_proofs import domain_name, is_included, selector
 from mtaframe_plugins.http_api.domains import Domains
 from mtaframe_plugins.http_api.templates import Template, Templates
-from tests.plugins.api_house import ACCOUNTS, BOB, OTHER, Api, api, email
+from tests.plugins.api_house import ACCOUNTS, BOB, OTHER, TOKEN, Api, api, email
 from tests.plugins.dkim_oracle import KeyFile, dkimpy_accepts, ed25519_key, signed_names
 from tests.plugins.shared_state import views
 
@@ -404,3 +408,60 @@ def test_an_spf_record_is_one_and_names_us() -> None:
         ["v=spf1 include:spf.example", "v=spf1 -all"],
     ):
         assert not is_included(records, "spf.example")
+
+
+# By the programs that are there for it.
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_mimeposts_own_client_reads_all_of_it(slash: str, tmp_path: Path, key: KeyFile) -> None:
+    async with proving(tmp_path, key) as (running, dns):
+        client = MimePost.DomainsApi(MimePost.ApiClient(MimePost.Configuration()))
+        client.api_client.configuration.host = f"{running.url}/v1{slash}"
+        client.api_client.configuration.api_key["X-Auth-Token"] = TOKEN
+
+        async def called(name: str, *arguments: Any, **more: Any) -> Any:
+            return await asyncio.to_thread(getattr(client, name), *arguments, **more)
+
+        assert (await called("domains_post", domain={"domain": "new.example"})).success == 1
+        given, added_one = (await called("domains_get")).data
+        assert (given.domain, given.status) == ("example.com", "APPROVED")
+        [single] = (await called("domains_id_get", added_one.id)).data
+        assert (single.domain, single.selector, single.status, single.approved) == (
+            "new.example", added_one.selector, "NOT_VERIFIED", 0,
+        )  # fmt: skip
+        assert (await called("domains_id_approve_post", single.id)).success == 0
+        dns.set(f"{single.selector}._domainkey.new.example", {"CNAME": f"{HOST}."})
+        assert (await called("domains_id_verify_dkim_post", single.id)).success == 1
+        assert (await called("domains_id_verify_spf_post", single.id)).success == 1
+        assert (await called("domains_id_verify_tracking_post", single.id)).success == 1
+        assert (await called("domains_id_approve_post", single.id)).success == 1
+        assert [each.status for each in (await called("domains_get")).data] == ["APPROVED"] * 2
+        assert (await called("domains_id_delete", single.id)).success == 1
+        with pytest.raises(MimePost.rest.ApiException) as caught:
+            await called("domains_id_get", single.id)
+        assert caught.value.status == 404
+
+
+async def test_the_command_line_shows_and_decides_what_waits(tmp_path: Path) -> None:
+    async with api(tmp_path, http_api="moderate_templates = true") as running:
+        for uid in ("one", "two"):
+            made = {"template_uid": uid, "name": "Welcome", "text_body": "Hello"}
+            assert (await running.call("POST", "/v1/templates", made))[0] == 201
+
+        async def run(*arguments: str) -> str:
+            command = [*arguments, "--conf", str(tmp_path)]
+            answer = await asyncio.to_thread(CliRunner().invoke, main, command)
+            assert answer.exit_code == 0, answer.output
+            return answer.stdout
+
+        rows = json.loads(await run("approvals", "list", "--json"))
+        assert [(row["kind"], row["account"], row["name"]) for row in rows] == [
+            ("template", "shop", "one"), ("template", "shop", "two"),
+        ]  # fmt: skip
+        assert await run("approvals", "approve", "template", "shop", "one") == "template one of shop: approved\n"
+        await run("api", "decide", "template", "shop", "two", "reject", "--reason", "rude")
+        assert await run("approvals", "list") == "none\n"
+        statuses = [row["status"] for row in (await running.call("GET", "/v1/templates"))[1]["data"]]
+        assert statuses == ["approved", "rejected"]

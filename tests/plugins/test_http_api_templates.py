@@ -186,6 +186,32 @@ async def test_a_change_is_checked_as_a_new_one_is(tmp_path: Path) -> None:
             assert (status, answer.get("field")) == (400, field)
 
 
+async def test_what_can_never_be_filled_in_is_refused_at_once(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        for field, text in (
+            ("html_body", "<p>\n{% if secret %}</p>"),
+            ("text_body", "a\nb {{ secret | nothing_like_it }}"),
+            ("subject", "{{ secret"),
+        ):
+            made = WELCOME | {field: text, "dialect": "templates"}
+            status, answer = await running.call("POST", "/v1/templates", made)
+            assert (status, answer["field"], "secret" in answer["message"]) == (400, field, False), answer
+            await add(running, **{field: text, "dialect": "tags", "template_uid": field})
+            assert (await running.call("PUT", f"/v1/templates/{field}", {"dialect": "templates"}))[0] == 400
+        assert (
+            "line 2" in (await running.call("PUT", "/v1/templates/text_body", {"dialect": "templates"}))[1]["message"]
+        )
+        await add(running, html_body="{% for one in list %}{{ one }}{% endfor %}", dialect="templates")
+
+
+async def test_the_accounts_own_dialect_holds_where_a_template_names_none(tmp_path: Path) -> None:
+    settings = '[account.shop]\ndialect = "templates"'
+    async with api(tmp_path, merge_tags=settings) as running:
+        broken = WELCOME | {"html_body": "{% if %}"}
+        assert (await running.call("POST", "/v1/templates", broken))[0] == 400
+        assert (await running.call("POST", "/v1/templates", broken, token=OTHER))[0] == 201
+
+
 async def test_an_account_may_have_so_many(tmp_path: Path) -> None:
     async with api(tmp_path, http_api="max_templates = 2") as running:
         await add(running, template_uid="a")

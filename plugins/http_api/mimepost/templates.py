@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mtaframe import HttpAnswer, Mta
+from mtaframe import CheckTemplate, HttpAnswer, Mta
 from mtaframe_plugins.http_api import reading
 from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
 from mtaframe_plugins.http_api.mimepost.form import Told, done
@@ -133,7 +133,9 @@ class TemplateCalls:
         if not ask.data.name:
             raise Problem(400, "give the template a name for people", "name")
         await self._room(ask, ask.data.template_uid)
-        template = await self._templates.add(ask.account.name, self._fresh(_with(Template(0, "", ""), ask.data)))
+        template = self._fresh(_with(Template(0, "", ""), ask.data))
+        await self._check(ask, template)
+        template = await self._templates.add(ask.account.name, template)
         return done("Template created", [], status=201, template_uid=template.uid)
 
     async def change(self, ask: Ask) -> HttpAnswer:
@@ -141,6 +143,7 @@ class TemplateCalls:
         after = _with(before, ask.data)
         if after.uid != before.uid:
             await self._free(ask, after.uid)
+        await self._check(ask, after)
         await self._templates.put(ask.account.name, self._fresh(after))
         if after.uid != before.uid:
             await self._templates.drop(ask.account.name, before)
@@ -171,6 +174,14 @@ class TemplateCalls:
     async def _free(self, ask: Ask, uid: str) -> None:
         if await self._templates.has(ask.account.name, uid):
             raise Problem(400, "there is a template of that name already", "template_uid")
+
+    async def _check(self, ask: Ask, template: Template) -> None:
+        """Better now than at each mail: a Problem if its merge tags can't be filled in."""
+        texts = (("html_body", template.html), ("text_body", template.text), ("subject", template.subject))
+        for field, text in texts:
+            question = CheckTemplate(ask.account.name, text or "", field == "html_body", template.dialect)
+            if text and (fault := await self._mta.ask(question)):
+                raise Problem(400, fault, field)
 
     def _fresh(self, template: Template) -> Template:
         """As new: whoever has approved it has not seen this."""

@@ -17,7 +17,7 @@ REMEMBERED = 10_000
 """Accounts whose documents are kept in RAM."""
 
 
-class Shelf(Generic[T]):
+class Belongings(Generic[T]):
     """Dataclasses of one kind, by account and name. ``read`` makes one of its fields."""
 
     def __init__(self, mta: Mta, kind: str, read: Callable[[Mapping[str, Any]], T]) -> None:

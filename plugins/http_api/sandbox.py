@@ -1,0 +1,142 @@
+"""Sandbox addresses: an account holder's own, shown to be so by a code; they may be mailed before anything is approved.
+
+The law: a code is six digits, so guesses are few: five for a code, and a number an hour and a day for an account, which
+all workers count together. Of a code only a hash is kept, in a sealed document.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from mtaframe import Address, Counter, Mta, Redacted, SandboxAddress
+from mtaframe_plugins.http_api.belongings import Belongings
+from mtaframe_plugins.http_api.templates import moment
+
+MOST = 10
+"""Addresses of an account, as at MimePost."""
+TRIES = 5
+"""Wrong codes; then the address is dropped."""
+PAUSE = 60
+"""Seconds between two codes for an address."""
+LIFETIME = 86_400
+"""Seconds that a code holds."""
+MAILED = (20, 50)
+TRIED = (20, 50)
+"""Codes an hour and a day: mailed for an account, and tried."""
+
+Checked = Literal["verified", "wrong", "dropped", "late", "often"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SandboxEmail(Redacted):
+    """``mailed_at`` is in seconds; ``error`` is a reply's code, if the code could not be mailed."""
+
+    address: str
+    created_at: str
+    is_verified: bool = False
+    salt: str = ""
+    code: str = ""
+    wrong: int = 0
+    mailed_at: int = 0
+    error: str = ""
+
+
+class Sandbox:
+    """The sandbox addresses of all accounts. What changes one of them here is done one by one."""
+
+    def __init__(self, mta: Mta) -> None:
+        self._mta = mta
+        self._made = Belongings(mta, "sandbox_email", _read)
+        self._turn = asyncio.Lock()
+
+    async def all(self, account: str) -> Sequence[SandboxEmail]:
+        return sorted((await self._made.all(account)).values(), key=lambda each: (each.created_at, each.address))
+
+    async def find(self, account: str, address: Address) -> SandboxEmail | None:
+        return (await self._made.all(account)).get(_name(address))
+
+    async def add(self, account: str, address: Address) -> SandboxEmail | None:
+        """None if the account has as many as it may. One that is here already stays as it is."""
+        async with self._turn:
+            known = await self._made.all(account)
+            if found := known.get(_name(address)):
+                return found
+            if len(known) >= MOST:
+                return None
+            made = SandboxEmail(address.mailbox, moment(self._mta.clock.now()))
+            return await self._made.put(account, _name(address), made)
+
+    async def new_code(self, account: str, address: Address) -> str | None:
+        """A code to be mailed, in place of any before. None if it is too soon for another."""
+        async with self._turn:
+            found = await self.find(account, address)
+            if found is None or self._age(found) < PAUSE or not await self._may("codes_mailed", account, *MAILED):
+                return None
+            code, salt = f"{secrets.randbelow(1_000_000):06d}", secrets.token_hex(16)
+            hashed = replace(found, salt=salt, code=_hash(salt, code), wrong=0, mailed_at=self._now(), error="")
+            await self._made.put(account, _name(address), hashed)
+            return code
+
+    async def failed(self, account: str, address: Address, error: str) -> None:
+        """The code did not arrive."""
+        async with self._turn:
+            found = await self.find(account, address)
+            if found is not None and not found.is_verified:
+                await self._made.put(account, _name(address), replace(found, error=error))
+
+    async def check(self, account: str, address: Address, code: str) -> Checked:
+        """Whether this is the code: then the address is verified."""
+        async with self._turn:
+            found = await self.find(account, address)
+            if found is None:
+                return "dropped"
+            if found.is_verified:
+                return "verified"
+            if not await self._may("codes_tried", account, *TRIED):
+                return "often"
+            if not found.code or self._age(found) > LIFETIME:
+                return "late"
+            if hmac.compare_digest(_hash(found.salt, code), found.code):
+                verified = replace(found, is_verified=True, salt="", code="", error="")
+                await self._made.put(account, _name(address), verified)
+                return "verified"
+            if found.wrong + 1 >= TRIES:
+                await self._made.drop(account, _name(address))
+                return "dropped"
+            await self._made.put(account, _name(address), replace(found, wrong=found.wrong + 1))
+            return "wrong"
+
+    async def drop(self, account: str, address: Address) -> None:
+        async with self._turn:
+            await self._made.drop(account, _name(address))
+
+    async def is_verified(self, question: SandboxAddress) -> bool:
+        found = await self.find(question.account, question.address)
+        return found is not None and found.is_verified
+
+    async def _may(self, name: str, account: str, per_hour: int, per_day: int) -> bool:
+        counter = Counter(f"http_api.{name}", account=account)
+        return await self._mta.state.counters.take(counter, 1, per_hour=per_hour, per_day=per_day) is None
+
+    def _age(self, found: SandboxEmail) -> int:
+        return self._now() - found.mailed_at
+
+    def _now(self) -> int:
+        return int(self._mta.clock.now().timestamp())
+
+
+def _name(address: Address) -> str:
+    """Who writes a name in capitals means the same mailbox."""
+    return address.mailbox.lower()
+
+
+def _hash(salt: str, code: str) -> str:
+    return hashlib.blake2b(code.encode("utf-8", "replace"), key=bytes.fromhex(salt), digest_size=16).hexdigest()
+
+
+def _read(data: Mapping[str, Any]) -> SandboxEmail:
+    return SandboxEmail(**{name: value for name, value in data.items() if name in SandboxEmail.__dataclass_fields__})
