@@ -115,7 +115,12 @@ class Message(Redacted):
 
     def append(self, name: str, value: str) -> "Message":
         """With one more field at the end of the header section."""
-        return Message(self.header + field_octets(name, value), self.body)
+        octets = field_octets(name, value)
+        if self._fields is None:
+            return Message(self.header + octets, self.body)
+        one, named, key = Field(name, octets), self.derived(_by_name), name.lower()
+        named = {**named, key: (*named.get(key, ()), one)}
+        return _known(self.header + octets, self.body, (*self._fields, one), named)
 
     def without(self, *names: str) -> "Message":
         """Without any field of these names; itself, if there is none."""

@@ -142,11 +142,14 @@ def _next_steps(
     host = host.strip("[]")
     program = _program()
     conf = "" if folder == default_folder() else f" --conf {folder}"
+    token = f"  {program}{conf} account add shop --domain example.com"
+    by_http = ["or by HTTP, with the token that this prints (docs/migrating.md has programs):", token]
     return [
         "Send some, in another terminal, by one of",
         f"  swaks --server {address} --from alice@example.com --to bob@example.net",
         f'  python3 -c \'import smtplib; s = smtplib.SMTP("{host}", {port}); s.sendmail('
         '"alice@example.com", ["bob@example.net"], "Subject: Hello\\n\\nHello Bob\\n"); s.quit()\'',
+        *(by_http if any(listener.kind == "http" for listener in settings) else ()),
         "and look at it:",
         f"  {program}{conf} {transport} list",
         f"  {program}{conf} {transport} show ID",

@@ -104,7 +104,7 @@ class HttpApi(Plugin):
 
     @hookimpl
     def before_sign(self, delivery: Delivery) -> Delivery | None:
-        """Puts the fields on top that are this copy's own."""
+        """Adds the fields that are this copy's own."""
         return own_fields(delivery)
 
     @hookimpl

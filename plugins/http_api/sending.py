@@ -1,6 +1,6 @@
 """Sends outgoing mail, and tells what became of each recipient.
 
-The rule: one message for everybody, and of each copy only what is its own (To, Cc, Message-ID); it is put on top as
+The rule: one message for everybody, and of each copy only what is its own (To, Cc, Message-ID); it is added as
 the copy is made, behind whatever fills in merge tags. A repeat under the same key sends nothing twice.
 """
 
@@ -116,8 +116,8 @@ def own_fields(delivery: Delivery) -> Delivery | None:
     if not isinstance(fields, tuple):
         return None
     message = delivery.message
-    for name, value in reversed(fields):
-        message = message.prepend(name, value)
+    for name, value in fields:
+        message = message.append(name, value)
     return delivery.with_message(message)
 
 
@@ -169,10 +169,18 @@ def _session(caller: Caller) -> Session:
         id=request.id,
         client=request.client,
         listener=request.listener,
+        ehlo=_literal(request.client),
         protocol="HTTPS" if request.tls else "HTTP",
         tls=request.tls,
         account=caller.account,
     )
+
+
+def _literal(client: str) -> str:
+    """What the Received field says in place of an EHLO name (RFC 5321 §4.1.3)."""
+    if not client:
+        return "localhost"
+    return f"[IPv6:{client}]" if ":" in client else f"[{client}]"
 
 
 def _is_ascii(mail: Outgoing) -> bool:

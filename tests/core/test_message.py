@@ -124,3 +124,12 @@ def test_what_is_known_of_a_header_section_is_what_it_holds_after_any_changes(li
         assert message.fields == anew.fields
         for each in ("A", "B", "C-d", "none"):
             assert (message.all(each), message.first(each)) == (anew.all(each), anew.first(each))
+
+
+def test_a_field_at_the_end_is_known_without_another_look():
+    mail = parse("From: a", "to: b", "", "x")
+    assert mail.first("To") == "b"
+    longer = mail.append("To", "c").append("X", "1")
+    assert [field.value for field in longer.all("To")] == ["b", "c"]
+    assert longer == Message.parse(longer.raw)
+    assert longer.fields == Message.parse(longer.raw).fields
