@@ -105,6 +105,7 @@ async def test_a_kill_between_call_and_answer_and_a_repeat_is_one_mail_each(whol
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_kills_at_any_moment_lose_nothing(tmp_path: Path) -> None:
     """Twice gets a mail only who was between the next hop's answer and our note of it: one in hundreds, if any."""
     addresses = [f"r{n}@example.net" for n in range(20)]
