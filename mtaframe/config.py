@@ -151,16 +151,21 @@ def cross_faults(configuration: Configuration, transports: Mapping[str, bool]) -
     return main.faults
 
 
-def order_warnings(
-    configuration: Configuration, hooks: Mapping[str, Collection[str]], behind: Mapping[str, Collection[str]]
+def plugin_warnings(
+    configuration: Configuration,
+    hooks: Mapping[str, Collection[str]],
+    behind: Mapping[str, Collection[str]],
+    serving: Collection[str],
 ) -> list[Fault]:
-    """Plugins listed in another order than they work in.
+    """Plugins listed in another order than they work in, or that serve HTTP where nobody can ask.
 
-    ``hooks`` are those that each one implements, ``behind`` names the plugins that it must stand behind.
+    ``hooks`` are those that each one implements, ``behind`` names the plugins that it must stand behind, ``serving``
+    those that have routes.
     """
     main = _File(configuration.source, MAIN)
     main.add(*consistency.with_hooks(configuration.settings, hooks))
     main.add(*consistency.with_order(configuration.settings, behind))
+    main.add(*consistency.with_routes(configuration.settings, serving))
     return main.faults
 
 

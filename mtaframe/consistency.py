@@ -153,6 +153,18 @@ def with_order(settings: Settings, behind: Mapping[str, Collection[str]]) -> lis
     ]
 
 
+def with_routes(settings: Settings, serving: Collection[str]) -> list[Finding]:
+    """Whether what is served by HTTP has a door, and a door something to serve: ``serving`` are plugins with routes."""
+    doors = [i for i, listener in enumerate(settings.listener) if listener.kind == "http"]
+    if doors and not serving:
+        text = 'no listed plugin serves anything by HTTP: list "http_api", or every path is a 404'
+        return [Finding(("listener", doors[0], "kind"), text, "warning")]
+    if serving and not doors:
+        text = "it serves HTTP, and there is no listener of that kind"
+        return [Finding(("plugins", i), text, "warning") for i, name in enumerate(settings.plugins) if name in serving]
+    return []
+
+
 def _repeated(entries: Iterable[tuple[Path, str]], text: str) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, value in entries:

@@ -52,7 +52,7 @@ async def faults_of_source(source: "Source") -> list["Fault"]:
     """The same of files as they are, or as they might be written."""
     from mtaframe.assembly import Outbound, built, checked
     from mtaframe.clock import SystemClock
-    from mtaframe.config import ConfigError, Fault, order_warnings
+    from mtaframe.config import ConfigError, Fault, plugin_warnings
 
     try:
         configuration = checked(source)
@@ -67,7 +67,9 @@ async def faults_of_source(source: "Source") -> list["Fault"]:
             await generation.plugins.stop()
         loaded = generation.plugins.loaded
         behind = {plugin.name: getattr(plugin.instance, "behind", ()) for plugin in loaded}
-        faults.extend(order_warnings(configuration, {plugin.name: plugin.hooks for plugin in loaded}, behind))
+        hooks = {plugin.name: plugin.hooks for plugin in loaded}
+        serving = [plugin.name for plugin in loaded if getattr(plugin.instance, "http_routes", tuple)()]
+        faults.extend(plugin_warnings(configuration, hooks, behind, serving))
     except ConfigError as error:
         faults.extend(error.faults)
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mtaframe.cli.check import faults_of
 from tests.plugins.api_house import BOB, CAROL, DAVE, OTHER, TOKEN, Api, api, email
 
 
@@ -260,3 +261,21 @@ async def test_json_is_read_as_such_whatever_it_is_called(tmp_path: Path) -> Non
             body = json.dumps(email(BOB, subject=kind))
             assert (await running.call("POST", "/v1/emails", body, headers={"Content-Type": kind}))[0] == 200
         assert running.mx.messages == 4
+
+
+@pytest.mark.parametrize(
+    ("plugins", "kind", "warning"),
+    [
+        ('["merge_tags", "http_api"]', "mta", "plugins.1: it serves HTTP, and there is no listener of that kind"),
+        ('["merge_tags"]', "http", 'listener.0.kind: no listed plugin serves anything by HTTP: list "http_api"'),
+        ('["merge_tags", "http_api"]', "http", ""),
+    ],
+)
+async def test_check_says_where_nobody_can_ask_or_be_answered(
+    plugins: str, kind: str, warning: str, tmp_path: Path
+) -> None:
+    listener = f'[[listener]]\nname = "in"\nkind = "{kind}"\naddresses = ["127.0.0.1:8025"]\n'
+    (tmp_path / "mtaframe.toml").write_text(f"plugins = {plugins}\n{listener}")
+    found = [str(fault) for fault in await faults_of(tmp_path)]
+    assert [fault for fault in found if "HTTP" in fault] == ([found[-1]] if warning else [])
+    assert warning in (found[-1] if found else "")
