@@ -103,8 +103,8 @@ def number(text: str) -> int:
 
 def custom_data(given: Mapping[str, str], field: str) -> Private[str]:
     """What comes back in events, and travels in X-Vars: it has to fit there."""
-    if len(given) > 100 or sum(len(name) + len(value) for name, value in given.items()) > 10_000:
-        raise Problem(400, "100 values and 10,000 characters are enough", field)
+    if fault := composing.custom_data_fault(given):
+        raise Problem(400, fault, field)
     return Private(dict(given))
 
 
