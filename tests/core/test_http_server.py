@@ -132,6 +132,7 @@ async def test_what_is_not_there_is_told_in_json(tmp_path: Path, client: aiohttp
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
         async with client.head(f"{url}/v1/echo/a") as answer:
             assert (answer.status, await answer.read()) == (200, b"")
+        assert (await raw(url, b"HEAD /v1/stream HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\n")
 
 
 async def test_a_body_is_bounded_however_it_comes(tmp_path: Path, client: aiohttp.ClientSession) -> None:

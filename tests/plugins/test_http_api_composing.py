@@ -20,7 +20,14 @@ def written(**more: Any) -> bytes:
 
 @pytest.mark.parametrize(
     "name",
-    ["x" * 59 + " y.txt", "bäc" * 30, "日本語" * 50 + ".pdf", "😀" * 60, 'q"uo\\te.txt', "100% of it; and 'more' " * 4 + "."],
+    [
+        "x" * 59 + " y.txt",
+        "bäc" * 30,
+        "日本語" * 50 + ".pdf",
+        "😀" * 60,
+        'q"uo\\te.txt',
+        "100% of it; and 'more' " * 4 + ".",
+    ],
 )
 def test_the_name_of_a_file_is_cut_between_characters(name: str) -> None:
     raw = written(attachments=[{"name": name, "content": "eA=="}])
