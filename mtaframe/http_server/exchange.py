@@ -119,7 +119,7 @@ class Exchange:
         if is_last or self.is_draining:
             response.force_close()
         await response.prepare(request)
-        if not isinstance(answer.body, bytes):
+        if not isinstance(answer.body, bytes) and request.method != "HEAD":
             await _streamed(response, answer.body)
         await response.write_eof()
         return response

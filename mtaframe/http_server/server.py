@@ -21,6 +21,8 @@ from mtaframe.turn import Turn
 _SILENT = logging.getLogger("mtaframe.http_server.library")
 _LINGERING = 2.0
 """Seconds in which what a refused client still sends is taken in, so that it reads its answer."""
+_AT_ONCE = 0.001
+"""Seconds. To aiohttp 0 is no limit; and whatever the limit is, it waits twice as long."""
 
 
 class HttpServer:
@@ -66,7 +68,6 @@ class HttpServer:
         self._server = Connections(
             self._answered,
             self._guests,
-            handler_cancellation=True,
             access_log=None,
             logger=_SILENT,
             keepalive_timeout=self.settings.idle_timeout,
@@ -91,19 +92,22 @@ class HttpServer:
         if self._server is not None:
             self._exchange.is_draining = True
             self._server.pre_shutdown()
-            await self._server.shutdown(seconds)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._server.shutdown(None)
+            except TimeoutError:
+                await self._server.shutdown(_AT_ONCE)
 
     async def close(self) -> None:
         """Ends everything now."""
         self.stop_listening()
         self._doorway.turn_away()
         if self._server is not None:
-            await self._server.shutdown(0)
+            await self._server.shutdown(_AT_ONCE)
 
     def _received(self, proxied: str | None, visit: Visit) -> tuple[asyncio.BaseProtocol, Callable[[], bool]]:
         assert self._server is not None
-        connection = self._server()
-        self._guests.expected(connection, proxied, visit)
+        connection = self._server.expected(visit, proxied)
         return connection, lambda: connection in self._guests.visits
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -123,16 +127,12 @@ class Guests:
         self.visits: dict[Any, tuple[Visit, str | None]] = {}
         self.fruitful: set[Any] = set()
         self._turn = turn
-        self._expected: dict[Any, tuple[Visit, str | None]] = {}
-
-    def expected(self, connection: Any, proxied: str | None, visit: Visit) -> None:
-        self._expected[connection] = visit, proxied
 
     def of(self, connection: Any) -> tuple[Visit, str | None]:
         return self.visits.get(connection, (Visit(), None))
 
-    def came(self, connection: Any) -> None:
-        self.visits[connection] = self._expected.pop(connection, (Visit(), None))
+    def came(self, connection: "Connection") -> None:
+        self.visits[connection] = connection.visit, connection.proxied
         self._turn.came()
 
     def went(self, connection: Any) -> None:
@@ -142,12 +142,28 @@ class Guests:
             self.fruitful.discard(connection)
 
 
+class Connection(web.RequestHandler):
+    """aiohttp's, and whose it is: nothing else knows of it until it is made, for it may never be."""
+
+    __slots__ = ("proxied", "visit")
+
+    visit: Visit
+    proxied: str | None
+
+
 class Connections(web.Server):
     """aiohttp's connections, of which the guests are told."""
 
     def __init__(self, handler: Any, guests: Guests, **settings: Any) -> None:
-        super().__init__(handler, **settings)
+        super().__init__(handler, handler_cancellation=True, **settings)
         self._guests = guests
+        self._settings = settings
+
+    def expected(self, visit: Visit, proxied: str | None) -> Connection:
+        """What will speak with a client."""
+        connection = Connection(self, loop=asyncio.get_running_loop(), **self._settings)
+        connection.visit, connection.proxied = visit, proxied
+        return connection
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

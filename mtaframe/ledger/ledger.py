@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from mtaframe.delivery import Outcome, Result
 from mtaframe.envelope import Envelope
-from mtaframe.ledger.book import CLAIMED, Book, LocalBook
+from mtaframe.ledger.book import CLAIMED, Book, Found, LocalBook
 from mtaframe.ledger.entry import Entry
 from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
@@ -90,11 +90,22 @@ class Ledger:
 
     async def take(self, fingerprints: Sequence[bytes]) -> "list[Entry | asyncio.Future[Result] | None]":
         """The same, and of what nothing is known each is this process's to ``end``: nobody else begins with it."""
-        answers = await self.book.take(fingerprints)
+        asked = asyncio.ensure_future(self.book.take(fingerprints))
+        try:
+            answers = await asyncio.shield(asked)
+        except asyncio.CancelledError:  # the book may have given all the same
+            asked.add_done_callback(lambda done: self._give_back(fingerprints, done))
+            raise
         return [
             self._joined(one) if answer == CLAIMED else answer
             for one, answer in zip(fingerprints, answers, strict=True)
         ]
+
+    def _give_back(self, fingerprints: Sequence[bytes], taken: asyncio.Future[Sequence[Found]]) -> None:
+        if not taken.cancelled() and taken.exception() is None:
+            for fingerprint, answer in zip(fingerprints, taken.result(), strict=True):
+                if answer is None:
+                    self.end(fingerprint)
 
     def end(self, fingerprint: bytes) -> None:
         """What was taken is over; what is final of it has been written."""

@@ -152,7 +152,11 @@ class Reception:
         deadline = self.clock.monotonic() + SUBMIT_PATIENCE
         walk = Submission(self, lease, session, envelope, message, deadline, identity)
         await walk.begin("hold")
-        results = await walk.accepted()
+        try:
+            results = await walk.accepted()
+        except asyncio.CancelledError:  # a repeat is told that it is held
+            self.dispatch.in_background(walk.held())
+            raise
         self.dispatch.in_background(walk.held())
         return results
 

@@ -111,10 +111,11 @@ class Submitted:
         detached = {self._fingerprints[place]: future for place, future in attempts.items() if not future.done()}
         ended = {} if is_settled else {place: future.result() for place, future in attempts.items() if future.done()}
         final = {self._fingerprints[place]: result for place, result in ended.items() if result.outcome.is_final}
-        if final:
-            await self._ledger.write(final)
+        told = [self._ledger.write(final)] if final else []
         if detached:
-            await self._ledger.detach(detached)
+            told.append(self._ledger.detach(detached))
+        for each in told:  # all is said before the first answer: a repeat, or the end of this task, may come first
+            await each
 
     def proven(self, results: Mapping[int, Result]) -> None:
         """The submitter knows how these ended: what is final of an earlier try need not be remembered."""

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -40,6 +40,9 @@ _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_MOST_DATA = 4096
+"""What the webhooks take as custom data."""
+_LONGEST_WORD = 900
 _TOKEN = re.compile(r"[A-Za-z0-9_.+-]+")
 
 Part = tuple[bytes, bytes]
@@ -84,7 +87,7 @@ def composed(mail: Outgoing, at: datetime, shared: Shared | None = None) -> Mess
         fields.append(_field("Reply-To", mailbox_list(mail.reply_to)))
     fields += [shared.field(name, value) for name, value in mail.fields]
     if mail.custom_data:
-        fields.append(_field("X-Vars", json.dumps(dict(mail.custom_data))))
+        fields.append(_field("X-Vars", _json(mail.custom_data)))
     return Message(b"".join(fields) + header, body)
 
 
@@ -105,6 +108,15 @@ def field_fault(name: str, value: str) -> str | None:
     if len(value) > 10_000:
         return "is too long"
     return "holds control characters" if _CONTROL.search(value.replace("\t", " ")) else None
+
+
+def custom_data_fault(data: Mapping[str, str]) -> str | None:
+    """Why this can't travel in X-Vars; None if it can, and comes back in events."""
+    if len(data) > 100 or sum(map(len, data.values())) > _MOST_DATA or len(text := _json(data)) > _MOST_DATA:
+        return f"100 values and {_MOST_DATA:,} characters of JSON are enough"
+    if any(len(word) > _LONGEST_WORD for word in text.split(" ")):
+        return f"more than {_LONGEST_WORD} characters of JSON without a blank don't fit into a line"
+    return None
 
 
 def content_type_fault(text: str) -> str | None:
@@ -185,17 +197,25 @@ def _named(parameter: str, name: str) -> str:
     if name.isascii() and len(name) < 60:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'; {parameter}="{escaped}"'
-    encoded = quote(name, safe="", errors="replace")
-    if len(encoded) <= 60:
-        return f"; {parameter}*=utf-8''{encoded}"
-    pieces = [encoded[at : at + 60] for at in range(0, len(encoded), 60)]
+    pieces = [""]
+    for character in name:  # none is cut: many programs decode piece by piece
+        encoded = quote(character, safe="", errors="replace")
+        if len(pieces[-1]) + len(encoded) > 60:
+            pieces.append("")
+        pieces[-1] += encoded
     pieces[0] = "utf-8''" + pieces[0]
+    if len(pieces) == 1:
+        return f"; {parameter}*={pieces[0]}"
     return "".join(f"; {parameter}*{number}*={piece}" for number, piece in enumerate(pieces))
 
 
 def _base64(octets: bytes) -> bytes:
     lines = [binascii.b2a_base64(octets[at : at + 57], newline=False) for at in range(0, len(octets), 57)]
     return b"\r\n".join((*lines, b""))
+
+
+def _json(data: Mapping[str, str]) -> str:
+    return json.dumps(dict(data))
 
 
 def _field(name: str, value: str) -> bytes:

@@ -7,10 +7,10 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mtaframe import Account, AccountBook, HttpAnswer, HttpRequest, HttpRoute, Redacted, Token
 from mtaframe_plugins.http_api.sending import Caller
@@ -21,6 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 UNAUTHORIZED = "Auth token not valid"
 NO_JSON = "the body is no JSON"
 MISSING = "is required"
+MOST_TEXTS = 1000
 
 
 class Body(BaseModel):
@@ -34,7 +35,18 @@ def listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Several = Annotated[list[str], BeforeValidator(listed)]
+def few(value: Any) -> Any:
+    """A table that is not larger than anybody needs: each of its faults would be noted."""
+    if isinstance(value, dict) and len(value) > MOST_TEXTS:
+        raise ValueError(f"{MOST_TEXTS:,} values are enough")
+    return value
+
+
+T = TypeVar("T")
+Each = Annotated[list[T], Field(fail_fast=True)]
+"""A list of which the first fault is told, and the rest not looked at: it may hold millions."""
+Texts = Annotated[dict[str, str], BeforeValidator(few)]
+Several = Annotated[Each[str], BeforeValidator(listed)]
 """One text, or a list of texts."""
 
 

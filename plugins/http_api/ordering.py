@@ -17,6 +17,8 @@ from mtaframe_plugins.http_api.sending import Caller, Sent, send
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Template, Templates
 
+VARIABLES = 2_000_000
+"""Variables of one call: those of everybody count for each copy, for each has them in a table of its own."""
 AT_ONCE = 20
 """Messages of one call that are under way together."""
 GRACE = timedelta(minutes=1)
@@ -36,12 +38,17 @@ class Orders:
 
     def check(self, ask: Ask, mails: Sequence[Outgoing], field: str, *, stream: str = "stream") -> None:
         """Problem if the call sends more copies than it may, or in a stream that the account does not have."""
-        count = sum(mail.count for mail in mails)
-        if count > self._config.max_copies:
-            raise Problem(400, f"{count:,} copies in one call; {self._config.max_copies:,} are allowed", field)
+        self.check_count(sum(mail.count for mail in mails), field)
+        if sum(mail.variables_given for mail in mails) > VARIABLES:
+            raise Problem(400, f"{VARIABLES:,} variables are enough, counted for each recipient anew", field)
         for mail in mails:
             if mail.stream is not None and mail.stream not in ask.account.streams:
                 raise Problem(400, "the account has no stream of that name", stream)
+
+    def check_count(self, count: int, field: str) -> None:
+        """Problem if these are more copies than a call may send; asked before each of them is looked at."""
+        if count > self._config.max_copies:
+            raise Problem(400, f"{count:,} copies in one call; {self._config.max_copies:,} are allowed", field)
 
     def check_raw(self, field: str, instead: str) -> None:
         """Problem if mail may not bring its own HTML and text; ``instead`` is the field that names a template."""

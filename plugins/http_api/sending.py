@@ -125,7 +125,7 @@ def _named(caller: Caller, mail: Outgoing, hostname: str) -> Iterator[tuple[Reci
     """Each recipient with its notes, the place of its copies, and whether it is to, cc or bcc."""
     count = 0
     for number, copies in enumerate(mail.copies):
-        variables = Private({**mail.variables, **copies.variables})
+        variables = Private({**mail.variables, **copies.variables}) if copies.variables else mail.variables
         names = (_id(caller, place) for place in range(count, count + copies.count))
         first = next(names)
         fields = _fields(copies, f"<{first}@{hostname}>")

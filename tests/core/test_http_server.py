@@ -1,6 +1,7 @@
 """The HTTP porch: what plugins serve, in a whole mtaframe, and what no client may do to it."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.web import RequestHandler
 
 from mtaframe import HttpAnswer, HttpRequest, HttpRoute, Plugin
 from mtaframe.plugins import PluginError, Plugins
@@ -130,6 +132,7 @@ async def test_what_is_not_there_is_told_in_json(tmp_path: Path, client: aiohttp
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
         async with client.head(f"{url}/v1/echo/a") as answer:
             assert (answer.status, await answer.read()) == (200, b"")
+        assert (await raw(url, b"HEAD /v1/stream HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\n")
 
 
 async def test_a_body_is_bounded_however_it_comes(tmp_path: Path, client: aiohttp.ClientSession) -> None:
@@ -243,6 +246,17 @@ async def test_who_is_being_answered_is_waited_for_at_the_end(tmp_path: Path, cl
         idle[1].close()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+async def test_the_end_does_not_wait_longer_than_it_may(seconds: float, tmp_path: Path) -> None:
+    async with served(tmp_path) as (house, url):
+        asking = asyncio.create_task(raw(url, b"GET /v1/slow HTTP/1.1\r\nHost: x\r\n\r\n", wait=20))
+        await asyncio.wait_for(Echo.begun.wait(), 5)
+        async with asyncio.timeout(seconds + 0.8):
+            await house.mta.listeners["http"].drain(seconds)
+        await asyncio.wait_for(Echo.gone.wait(), 5)
+        assert await asking == b""
+
+
 async def test_more_clients_than_allowed_are_told_to_come_back(tmp_path: Path) -> None:
     async with served(tmp_path, "max_connections = 1") as (_, url):
         port = int(url.rpartition(":")[2])
@@ -276,6 +290,19 @@ async def test_tls_is_from_the_first_octet_on(tmp_path: Path, client: aiohttp.Cl
         ) as answer:
             assert (await answer.json())["tls"].startswith("TLSv1.")
         assert await raw(url, b"GET / HTTP/1.1\r\n\r\n") == b""
+
+
+async def test_nothing_is_left_of_who_fails_at_the_handshake(tmp_path: Path) -> None:
+    def connections() -> int:
+        gc.collect()
+        return sum(isinstance(one, RequestHandler) for one in gc.get_objects())
+
+    certificate, key = self_signed("mta.example.com", tmp_path)
+    async with served(tmp_path, f'tls = "implicit"\ncertificate = "{certificate}"\nkey = "{key}"') as (_, url):
+        before = connections()
+        for _ in range(5):
+            assert await raw(url, b"GET / HTTP/1.1\r\n\r\n") == b""
+        assert connections() <= before
 
 
 async def test_a_proxy_tells_the_client(tmp_path: Path) -> None:

@@ -96,3 +96,24 @@ def test_a_page_counts_connections_by_worker_and_marks_by_fingerprint():
     for _ in range(300):
         page.mark(b"bbbb", -1)
     assert seen.may_hold([b"bbbb"]), "a mark that was full once stays: nobody knows how many there are"
+
+
+async def test_who_goes_while_asking_what_is_known_leaves_nothing_claimed():
+    async with workers(1) as (book, [one]):
+        asking = asyncio.create_task(one.take([b"f", b"g"]))
+        await asyncio.sleep(0)  # said, and not answered
+        asking.cancel()
+        await asyncio.sleep(0.02)
+        assert asking.cancelled()
+        assert book.claims == 0
+
+
+async def test_who_goes_while_asking_leaves_alone_what_others_claim():
+    async with workers(2) as (book, (one, other)):
+        await other.take([b"f"])
+        asking = asyncio.create_task(one.take([b"f", b"g"]))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.sleep(0.02)
+        assert book.claims == 1
+        assert await other.look_up([b"g"]) == [None]

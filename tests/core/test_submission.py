@@ -173,3 +173,53 @@ async def test_who_does_not_wait_is_still_told_what_is_refused_at_once(mx: Scrip
         results = await ears(mta).mta.accept(session(), envelope([BOB, CAROL]), message())
         assert outcomes(results) == [Outcome.FAILED, Outcome.DELIVERED]
         await until(lambda: to(mx) == [CAROL])
+
+
+async def test_who_goes_while_it_is_noted_that_mail_is_held_leaves_it_held(mx: ScriptedMx, tmp_path: Path) -> None:
+    """The repeat is told that it is held: so it must be."""
+    mx.script("rcpt", "450 4.2.1 busy", to=BOB)
+    async with house(tmp_path, mx, hold='schedule = ["100ms"]', plugins={"ears": Ears}) as mta:
+        facade, book = ears(mta).mta, mta.mta.book
+        noting, write = asyncio.Event(), book.write
+
+        async def slowly(entries):  # type: ignore[no-untyped-def]
+            await write(entries)
+            noting.set()
+            await asyncio.sleep(0.05)
+
+        book.write = slowly  # type: ignore[method-assign]
+        task = asyncio.create_task(facade.accept(session(), envelope([BOB]), message(), identity=KEPT))
+        await noting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        [again] = await facade.accept(session(), envelope([BOB]), message(), identity=KEPT)
+        assert again.outcome is Outcome.DELIVERED
+        await until(lambda: to(mx) == [BOB])
+
+
+async def test_what_goes_on_is_known_even_before_what_has_ended_is_safe(mx: ScriptedMx, tmp_path: Path) -> None:
+    class Choosy(Plugin):
+        @hookimpl
+        def on_rcpt(self, recipient):  # type: ignore[no-untyped-def]
+            return Reject("no", "5.7.1") if recipient.address.mailbox == BOB else None
+
+    mx.script("dot", delay=0.5)
+    async with house(tmp_path, mx, plugins={"choosy": Choosy, "ears": Ears}) as mta:
+        facade, book = ears(mta).mta, mta.mta.book
+        write, writing = book.write, asyncio.Event()
+
+        async def slowly(entries):  # type: ignore[no-untyped-def]
+            await write(entries)
+            writing.set()
+            await asyncio.sleep(0.2)
+
+        book.write = lambda entries: asyncio.ensure_future(slowly(entries))  # type: ignore[assignment]
+        two, body = envelope([BOB, CAROL]), Identity(b"body")
+        soon = facade.clock.monotonic() + 0.2
+        first = asyncio.create_task(facade.submit(session(), two, message(), deadline=soon, identity=body))
+        await asyncio.wait_for(writing.wait(), 5)
+        again = await facade.submit(session(), two, message(), identity=body)
+        assert outcomes(again) == [Outcome.FAILED, Outcome.DELIVERED]
+        await first
+    assert to(mx) == [CAROL]

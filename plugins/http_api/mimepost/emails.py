@@ -10,7 +10,7 @@ from pydantic import Field
 from mtaframe import HttpAnswer, Mta
 from mtaframe_plugins.http_api import reading
 from mtaframe_plugins.http_api.answering import checked, row, rows
-from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
+from mtaframe_plugins.http_api.door import Ask, Body, Call, Each, Problem, Texts
 from mtaframe_plugins.http_api.mimepost.form import done, pairs
 from mtaframe_plugins.http_api.ordering import Orders
 from mtaframe_plugins.http_api.outgoing import Copies, Mailbox, Outgoing
@@ -28,7 +28,7 @@ class Variable(Body):
     value: Any = Field(default=None, description="Text, a number, true or false; in templates also lists and objects.")
 
 
-Variables = list[Variable] | dict[str, Any] | None
+Variables = Each[Variable] | dict[str, Any] | None
 
 
 class To(Body):
@@ -56,17 +56,17 @@ class Email(Body):
     subject: str = Field(description="The subject; merge tags are filled in.")
     from_email: str = Field(description="The sender: an address of one of the account's domains.")
     from_name: str | None = Field(default=None, description="The sender's name.")
-    to: list[To] = Field(min_length=1, description="Recipients; each gets a copy of its own and sees no other.")
-    cc: list[str] | None = Field(default=None, description="Each gets a copy of every recipient's mail, and is seen.")
-    bcc: list[str] | None = Field(default=None, description="The same, and is not seen.")
+    to: Each[To] = Field(min_length=1, description="Recipients; each gets a copy of its own and sees no other.")
+    cc: Each[str] | None = Field(default=None, description="Each gets a copy of every recipient's mail, and is seen.")
+    bcc: Each[str] | None = Field(default=None, description="The same, and is not seen.")
     html: str | None = Field(default=None, description="The HTML.")
     text: str | None = Field(default=None, description="The text, alone or beside the HTML. (An extension.)")
     template_uid: str | None = Field(default=None, description="A template, in place of HTML and text.")
     global_merge_vars: Variables = Field(default=None, description="Merge variables of everybody.")
-    attachments: list[AttachedFile] | None = Field(default=None, description="Files.")
-    vars: dict[str, str] | None = Field(default=None, description="Custom data, which comes back in events.")
+    attachments: Each[AttachedFile] | None = Field(default=None, description="Files.")
+    vars: Texts | None = Field(default=None, description="Custom data, which comes back in events.")
     reply_to: str | None = Field(default=None, description="Where replies go. (An extension.)")
-    headers: dict[str, str] | None = Field(default=None, description="Further header fields. (An extension.)")
+    headers: Texts | None = Field(default=None, description="Further header fields. (An extension.)")
     stream: str | None = Field(default=None, description="The kind of mail, of the account's streams. (An extension.)")
     dialect: Literal["tags", "braces", "literal", "templates"] | None = Field(
         default=None, description="How merge tags are written. (An extension.)"
@@ -160,6 +160,7 @@ class Emails:
     async def _outgoing(self, ask: Ask) -> tuple[Outgoing, bool]:
         email: Email = ask.data
         self._orders.check_wait(email.wait)
+        self._orders.check_count(len(email.to) * (1 + len(email.cc or ()) + len(email.bcc or ())), "to")
         mail = outgoing(email, await self._template(ask, email))
         self._orders.check(ask, [mail], "to")
         return mail, email.wait == "results"

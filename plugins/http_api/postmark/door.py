@@ -83,7 +83,7 @@ class Postmark:
                 mails[place] = await self._mail(ask, _read(model, each), shelf)
             except Problem as problem:
                 answers[place] = refused(problem, self._orders.now)
-        self._orders.check(ask, list(mails.values()), "To")
+            self._orders.check(ask, list(mails.values()), "To")
         if ask.account is TESTER:
             answers |= {place: accepted(mail, self._orders.now) for place, mail in mails.items()}
         elif mails:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 
-from mtaframe_plugins.http_api.door import Body
+from mtaframe_plugins.http_api.door import Body, Each
 
 Rows = list[Any]
 
@@ -42,8 +42,8 @@ class PostmarkMessage(PostmarkFields):
     cc: str | None = Field(default=None, description="Further ones, who are seen.")
     bcc: str | None = Field(default=None, description="Further ones, who are not.")
     reply_to: str | None = Field(default=None, description="Where replies go.")
-    headers: list[PostmarkHeader] | None = Field(default=None, description="Further header fields.")
-    attachments: list[PostmarkAttachment] | None = Field(default=None, description="Files.")
+    headers: Each[PostmarkHeader] | None = Field(default=None, description="Further header fields.")
+    attachments: Each[PostmarkAttachment] | None = Field(default=None, description="Files.")
     metadata: dict[str, Any] | None = Field(default=None, description="Custom data, which comes back in events.")
     tag: str | None = Field(default=None, description='Custom data by the name "tag".')
     message_stream: str | None = Field(default=None, description="The kind of mail, of the account's streams.")

@@ -15,6 +15,7 @@ from mtaframe_plugins.http_api.door import (
     Ask,
     Call,
     Door,
+    Each,
     Problem,
     bearer,
 )
@@ -37,7 +38,7 @@ class Resend:
     def door(self) -> Door:
         calls = (
             Call("POST", "/emails", "Send mail, as Resend has it", self.email, ResendEmail, ResendSent),
-            Call("POST", "/emails/batch", "Send mails", self.batch, list[ResendEmail], ResendBatchSent),
+            Call("POST", "/emails/batch", "Send mails", self.batch, Each[ResendEmail], ResendBatchSent),
         )
         return Door("Resend", calls, secret, told, {"type": "http", "scheme": "bearer"})
 
@@ -52,8 +53,10 @@ class Resend:
         if not 0 < len(emails) <= MOST:
             raise Problem(422, f"a batch has 1 to {MOST} mails")
         shelf = self._orders.shelf(ask)
-        mails = [await self._mail(email, shelf, f"{place}.") for place, email in enumerate(emails)]
-        self._orders.check(ask, mails, "to")
+        mails: list[Outgoing] = []
+        for place, email in enumerate(emails):
+            mails.append(await self._mail(email, shelf, f"{place}."))
+            self._orders.check(ask, mails, "to")
         sent = await self._orders.sent(ask, mails)
         checked([each for results in sent for each in results])
         answer: dict[str, Any] = {"data": [{"id": results[0].id} for results in sent]}

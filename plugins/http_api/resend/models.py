@@ -6,7 +6,9 @@ from pydantic import Field
 
 from mtaframe_plugins.http_api.door import (
     Body,
+    Each,
     Several,
+    Texts,
 )
 
 
@@ -47,9 +49,9 @@ class ResendEmail(Body):
     html: str | None = Field(default=None, description="The HTML.")
     text: str | None = Field(default=None, description="The text.")
     template: ResendTemplate | None = Field(default=None, description="A template, in place of HTML and text.")
-    headers: dict[str, str] | None = Field(default=None, description="Further header fields.")
-    attachments: list[ResendAttachment] | None = Field(default=None, description="Files.")
-    tags: list[ResendTag] | None = Field(default=None, description="Custom data, which comes back in events.")
+    headers: Texts | None = Field(default=None, description="Further header fields.")
+    attachments: Each[ResendAttachment] | None = Field(default=None, description="Files.")
+    tags: Each[ResendTag] | None = Field(default=None, description="Custom data, which comes back in events.")
     scheduled_at: str | None = Field(default=None, description="When to send it (ISO 8601): not in the future.")
 
 

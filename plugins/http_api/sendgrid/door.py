@@ -31,6 +31,10 @@ class SendGrid:
             raise Problem(403, "a token acts for its own account alone: use one of the sub-account's", "On-Behalf-Of")
         for at, field in _times(mail):
             self._orders.check_due(at, field)
+        self._orders.check_count(
+            sum(len(each.to) + len(each.cc or ()) + len(each.bcc or ()) for each in mail.personalizations),
+            "personalizations",
+        )
         mails = outgoing(mail, await self._template(ask, mail))
         self._orders.check(ask, mails, "personalizations")
         if mail.mail_settings and mail.mail_settings.sandbox_mode and mail.mail_settings.sandbox_mode.enable:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mtaframe_plugins.http_api.door import Body, Several
+from mtaframe_plugins.http_api.door import Body, Each, Several, Texts
 
 
 class SendGridPerson(Body):
@@ -14,18 +14,18 @@ class SendGridPerson(Body):
     name: str | None = Field(default=None, description="The display name.")
 
 
-People = list[SendGridPerson] | None
+People = Each[SendGridPerson] | None
 
 
 class SendGridPersonalization(Body):
     """One message: who gets it, and what differs from the others."""
 
-    to: list[SendGridPerson] = Field(min_length=1, description="Recipients, who see each other.")
+    to: Each[SendGridPerson] = Field(min_length=1, description="Recipients, who see each other.")
     cc: People = Field(default=None, description="Further ones, who are seen.")
     bcc: People = Field(default=None, description="Further ones, who are not.")
     sender: SendGridPerson | None = Field(default=None, alias="from", description="Another sender.")
     subject: str | None = Field(default=None, description="Another subject.")
-    headers: dict[str, str] | None = Field(default=None, description="Header fields, before those of the mail.")
+    headers: Texts | None = Field(default=None, description="Header fields, before those of the mail.")
     substitutions: dict[str, Any] | None = Field(default=None, description="Text to replace, and by what.")
     dynamic_template_data: dict[str, Any] | None = Field(default=None, description="Variables of the template.")
     custom_args: dict[str, Any] | None = Field(default=None, description="Custom data, which comes back in events.")
@@ -64,15 +64,15 @@ class SendGridSettings(Body):
 class SendGridMail(Body):
     """Mail to send. Settings of tracking and unsubscription are passed over."""
 
-    personalizations: list[SendGridPersonalization] = Field(min_length=1, max_length=1000, description="The messages.")
+    personalizations: Each[SendGridPersonalization] = Field(min_length=1, max_length=1000, description="The messages.")
     sender: SendGridPerson = Field(alias="from", description="The sender: an address of one of the account's domains.")
     subject: str | None = Field(default=None, description="The subject.")
     reply_to: SendGridPerson | None = Field(default=None, description="Where replies go.")
     reply_to_list: People = Field(default=None, description="Where replies go, if to several.")
-    content: list[SendGridContent] | None = Field(default=None, description="The text and the HTML.")
-    attachments: list[SendGridFile] | None = Field(default=None, description="Files.")
+    content: Each[SendGridContent] | None = Field(default=None, description="The text and the HTML.")
+    attachments: Each[SendGridFile] | None = Field(default=None, description="Files.")
     template_id: str | None = Field(default=None, description="A template, in place of content.")
-    headers: dict[str, str] | None = Field(default=None, description="Further header fields.")
+    headers: Texts | None = Field(default=None, description="Further header fields.")
     sections: dict[str, Any] | None = Field(default=None, description="Not offered.")
     categories: Several | None = Field(default=None, description='Custom data by the name "category".')
     custom_args: dict[str, Any] | None = Field(default=None, description="Custom data, which comes back in events.")

@@ -1,0 +1,49 @@
+"""The message that outgoing mail becomes, as programs read it that know nothing of us."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mtaframe_plugins.http_api.composing import composed
+from mtaframe_plugins.http_api.door import Problem
+from mtaframe_plugins.http_api.mimepost.emails import Email, outgoing
+from tests.plugins.api_house import email as body
+from tests.plugins.api_house import parsed
+
+
+def written(**more: Any) -> bytes:
+    message = composed(outgoing(Email.model_validate(body(**more)), None), datetime(2026, 1, 2, tzinfo=UTC))
+    return message.header + b"\r\n" + message.body
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 59 + " y.txt",
+        "bäc" * 30,
+        "日本語" * 50 + ".pdf",
+        "😀" * 60,
+        'q"uo\\te.txt',
+        "100% of it; and 'more' " * 4 + ".",
+    ],
+)
+def test_the_name_of_a_file_is_cut_between_characters(name: str) -> None:
+    raw = written(attachments=[{"name": name, "content": "eA=="}])
+    [part] = parsed(raw).iter_attachments()
+    assert part.get_filename() == name
+    pieces = re.findall(rb"filename\*[0-9]*\*?=(?:utf-8'')?([^;\s]+)", raw)
+    for piece in pieces:
+        assert re.fullmatch(rb"(?:%[0-9A-F]{2}|[^%])+", piece)
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+
+
+def test_custom_data_fits_into_a_field_and_into_what_webhooks_take() -> None:
+    message = parsed(written(vars={"a": "x" * 880, "b": "y z " * 500}))
+    assert '"a": "xxx' in message["X-Vars"]
+    assert max(map(len, written(vars={"a": "x" * 880}).split(b"\r\n"))) <= 998
+    for data in ({"a": "x" * 1000}, {"a": "ü" * 300}, {"a": "x y " * 1100}, {str(number): "" for number in range(101)}):
+        with pytest.raises(Problem) as caught:
+            written(vars=data)
+        assert (caught.value.status, caught.value.field) == (400, "vars")
