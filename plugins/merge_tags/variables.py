@@ -11,12 +11,17 @@ from dataclasses import dataclass, replace
 from mtaframe import Envelope, Field, Private, Recipient, Redacted, Variable, decoded_value, variable
 from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, DialectName
 
+LONGEST_NAME = 64
+"""Characters of a name that is looked for in every text."""
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*+"), 'is letters, digits and "_", and begins with a letter'
 _NAMES: Mapping[DialectName, tuple["re.Pattern[str]", str]] = {
     "tags": _WORD,
     "templates": _WORD,
     "braces": (re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*+"), 'is letters, digits, "_", "-" and ".", first a letter or "_"'),
-    "literal": (re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "is any text of 1 to 64 characters on one line"),
+    "literal": (
+        re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_NAME}}}"),
+        f"is any text of 1 to {LONGEST_NAME} characters on one line",
+    ),
 }
 _DIGITS = 30
 NAMES_SIZE = 20_000
