@@ -36,12 +36,15 @@ class Orders:
 
     def check(self, ask: Ask, mails: Sequence[Outgoing], field: str, *, stream: str = "stream") -> None:
         """Problem if the call sends more copies than it may, or in a stream that the account does not have."""
-        count = sum(mail.count for mail in mails)
-        if count > self._config.max_copies:
-            raise Problem(400, f"{count:,} copies in one call; {self._config.max_copies:,} are allowed", field)
+        self.check_count(sum(mail.count for mail in mails), field)
         for mail in mails:
             if mail.stream is not None and mail.stream not in ask.account.streams:
                 raise Problem(400, "the account has no stream of that name", stream)
+
+    def check_count(self, count: int, field: str) -> None:
+        """Problem if these are more copies than a call may send. Where they can be counted first, nothing is read."""
+        if count > self._config.max_copies:
+            raise Problem(400, f"{count:,} copies in one call; {self._config.max_copies:,} are allowed", field)
 
     def check_raw(self, field: str, instead: str) -> None:
         """Problem if mail may not bring its own HTML and text; ``instead`` is the field that names a template."""

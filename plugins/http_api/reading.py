@@ -16,6 +16,8 @@ from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox
 _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
 _ID = re.compile(r"-?[0-9]{1,15}")
 _LONGEST_NAME = 998
+LONGEST_LIST = 100_000
+"""Characters of a field with mailboxes: each takes its microsecond."""
 ANY = "application/octet-stream"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -35,7 +37,7 @@ def mailboxes(text: str, field: str) -> tuple[Mailbox, ...]:
     """``Name <address>``, or several with commas between (RFC 5322 §3.4)."""
     if CONTROL.search(text):
         raise Problem(400, "holds control characters", field)
-    if len(text) > 100_000:
+    if len(text) > LONGEST_LIST:
         raise Problem(400, "is too long", field)
     try:
         found = taken_apart(text)

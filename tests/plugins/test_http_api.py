@@ -260,3 +260,24 @@ async def test_json_is_read_as_such_whatever_it_is_called(tmp_path: Path) -> Non
             body = json.dumps(email(BOB, subject=kind))
             assert (await running.call("POST", "/v1/emails", body, headers={"Content-Type": kind}))[0] == 200
         assert running.mx.messages == 4
+
+
+async def test_who_asks_for_too_many_copies_is_told_so_before_anything_is_read(tmp_path: Path) -> None:
+    nobody = [{"email": "no address"}] * 10_001
+    async with api(tmp_path) as running:
+        for body in (email() | {"to": nobody}, email(BOB, CAROL, cc=["no address"] * 5000)):
+            status, answer = await running.call("POST", "/v1/emails", body)
+            assert (status, answer["field"]) == (400, "to")
+            assert "copies in one call" in answer["message"]
+        mail = {
+            "personalizations": [{"to": nobody[:6000]}, {"to": nobody[:1], "bcc": nobody[:6000]}],
+            "from": {"email": "shop@example.com"},
+            "subject": "x",
+            "content": [{"type": "text/plain", "value": "x"}],
+        }
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        status, answer = await running.call("POST", "/v3/mail/send", mail, token=None, headers=bearer)
+        assert (status, answer["errors"][0]["field"]) == (400, "personalizations")
+        mail = {"from": "shop@example.com", "to": ["x" * 200] * 501, "subject": "x", "text": "x"}
+        status, answer = await running.call("POST", "/emails", mail, token=None, headers=bearer)
+        assert (status, answer["message"]) == (422, "to: is too long")

@@ -160,6 +160,7 @@ class Emails:
     async def _outgoing(self, ask: Ask) -> tuple[Outgoing, bool]:
         email: Email = ask.data
         self._orders.check_wait(email.wait)
+        self._orders.check_count(len(email.to) * (1 + len(email.cc or ()) + len(email.bcc or ())), "to")
         mail = outgoing(email, await self._template(ask, email))
         self._orders.check(ask, [mail], "to")
         return mail, email.wait == "results"

@@ -66,6 +66,8 @@ def _base64(given: Any, field: str) -> str:
 
 
 def _mailboxes(given: Sequence[str] | None, field: str) -> tuple[Mailbox, ...]:
+    if sum(map(len, given or ())) > reading.LONGEST_LIST:
+        raise Problem(422, "is too long", field)
     found: list[Mailbox] = []
     for number, text in enumerate(given or ()):
         found += reading.mailboxes(text, f"{field}.{number}" if len(given or ()) > 1 else field)

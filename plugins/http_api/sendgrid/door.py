@@ -31,6 +31,8 @@ class SendGrid:
             raise Problem(403, "a token acts for its own account alone: use one of the sub-account's", "On-Behalf-Of")
         for at, field in _times(mail):
             self._orders.check_due(at, field)
+        people = [each for one in mail.personalizations for each in (one.to, one.cc, one.bcc)]
+        self._orders.check_count(sum(map(len, filter(None, people))), "personalizations")
         mails = outgoing(mail, await self._template(ask, mail))
         self._orders.check(ask, mails, "personalizations")
         if mail.mail_settings and mail.mail_settings.sandbox_mode and mail.mail_settings.sandbox_mode.enable:
