@@ -5,7 +5,7 @@ however many messages it is.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from mtaframe import Mta
@@ -94,19 +94,28 @@ class Orders:
 
 
 class Shelf:
-    """The templates that a call asks for, each looked up once."""
+    """The templates that a call asks for, each looked up once, and once for all by their ids."""
 
     def __init__(self, templates: Templates, account: str) -> None:
         self._templates = templates
         self._account = account
         self._found: dict[str, Template | None] = {}
+        self._uids: Mapping[str, str] | None = None
 
     async def template(self, field: str, *names: str) -> Template:
         """The first of these that there is. Problem 404 if there is none, or nobody has approved it."""
         for name in names if self._account else ():
             if name not in self._found:
-                self._found[name] = await self._templates.find(self._account, name)
+                self._found[name] = await self._find(name)
             template = self._found[name]
             if template is not None and template.status == "approved":
                 return template
         raise Problem(404, "there is no approved template of that name", field, code=106)
+
+    async def _find(self, name: str) -> Template | None:
+        found = await self._templates.named(self._account, name)
+        if found is not None or not name.isdecimal():
+            return found
+        if self._uids is None:
+            self._uids = await self._templates.uids(self._account)
+        return await self._templates.named(self._account, self._uids.get(name, ""))
