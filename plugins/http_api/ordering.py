@@ -51,6 +51,11 @@ class Orders:
         if not self._config.raw_html:
             raise Problem(400, f"this server sends by approved templates alone: give a {instead}", field)
 
+    def check_dialect(self, dialect: str | None, template: Template | None, field: str) -> None:
+        """Problem if variables could take the place of any words of a template that the operator has approved."""
+        if self._config.moderate_templates and template is not None and dialect == "literal" != template.dialect:
+            raise Problem(400, 'the template is not approved for the dialect "literal"', field)
+
     def check_due(self, at: datetime, field: str) -> None:
         """Problem if mail is to go later: nothing is stored here, so nothing can wait."""
         if at > self.now + GRACE:

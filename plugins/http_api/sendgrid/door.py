@@ -33,7 +33,9 @@ class SendGrid:
             self._orders.check_due(at, field)
         people = [each for one in mail.personalizations for each in (one.to, one.cc, one.bcc)]
         self._orders.check_count(sum(map(len, filter(None, people))), "personalizations")
-        mails = outgoing(mail, await self._template(ask, mail))
+        template = await self._template(ask, mail)
+        mails = outgoing(mail, template)
+        self._orders.check_dialect(mails[0].dialect, template, "template_id")
         self._orders.check(ask, mails, "personalizations")
         if mail.mail_settings and mail.mail_settings.sandbox_mode and mail.mail_settings.sandbox_mode.enable:
             return HttpAnswer(200)
