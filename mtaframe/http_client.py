@@ -25,6 +25,8 @@ LIMIT = 1_000_000
 MOST = 1000
 """URLs, and servers without a connection, that are remembered."""
 
+_NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")))
+"""IPv6 of old, and what a network translates to IPv4 of its own (RFC 4291 §2.5, RFC 7915, RFC 8215)."""
 _NAME = re.compile(r"[0-9._-]*[A-Za-z][A-Za-z0-9._-]*")
 _PATH = "/%:@!$&'()*+,;=~"
 
@@ -181,6 +183,8 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if inner is not None:
             return is_public(str(inner))
+        if any(ip in network for network in _NOT_PUBLIC):
+            return False
         if ip in ipaddress.ip_network("64:ff9b::/96"):
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
     return ip.is_global and not ip.is_multicast

@@ -63,11 +63,6 @@ class Outgoing(Redacted):
     stream: str | None = None
 
     @property
-    def variables_given(self) -> int:
-        """How many variables all copies have together."""
-        return len(self.copies) * len(self.variables) + sum(len(copies.variables) for copies in self.copies)
-
-    @property
     def count(self) -> int:
         """How many recipients in all."""
         return sum(copies.count for copies in self.copies)

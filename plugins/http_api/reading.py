@@ -17,7 +17,7 @@ _CONTENT_ID = re.compile(r"[A-Za-z0-9_.+@$%=!#^~-]{1,200}")
 _ID = re.compile(r"-?[0-9]{1,15}")
 _LONGEST_NAME = 998
 LONGEST_LIST = 100_000
-"""Characters of a list of mailboxes."""
+"""Characters of a field with mailboxes: each takes its microsecond."""
 ANY = "application/octet-stream"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 

@@ -1,5 +1,6 @@
 """Templates that account holders made, kept as their own documents."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,18 +42,27 @@ class Templates:
 
     async def find(self, account: str, name: str) -> Template | None:
         """By its uid, else by its id."""
-        found = await self._mta.state.documents.get(account, KIND, name)
-        if found is not None:
-            return _read(found)
-        if not name.isdecimal():
-            return None
-        return next((each for each in await self.all(account) if str(each.id) == name), None)
+        found = await self.named(account, name)
+        if found is not None or not name.isdecimal():
+            return found
+        return await self.named(account, (await self.uids(account)).get(name, ""))
+
+    async def named(self, account: str, uid: str) -> Template | None:
+        found = await self._mta.state.documents.get(account, KIND, uid) if uid else None
+        return _read(found) if found is not None else None
+
+    async def uids(self, account: str) -> Mapping[str, str]:
+        """By id. It costs a look at every template."""
+        return {str(each.id): each.uid for each in await self.all(account)}
 
     async def all(self, account: str) -> Sequence[Template]:
-        """In the order in which they were made."""
-        documents = self._mta.state.documents
-        found = [await documents.get(account, KIND, name) for name in await documents.names(account, KIND)]
-        return sorted((_read(octets) for octets in found if octets is not None), key=lambda each: each.id)
+        """In the order in which they were made, without HTML and text: together they may be very large."""
+        found = []
+        for uid in await self._mta.state.documents.names(account, KIND):
+            if (template := await self.named(account, uid)) is not None:
+                found.append(replace(template, html=None, text=None))
+            await asyncio.sleep(0)  # others' mail goes on meanwhile
+        return sorted(found, key=lambda each: each.id)
 
     async def has(self, account: str, uid: str) -> bool:
         return await self._mta.state.documents.get(account, KIND, uid) is not None

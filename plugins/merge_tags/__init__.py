@@ -15,7 +15,7 @@ from mtaframe_plugins.merge_tags.plain_places import plain_places
 from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, AccountMerging, MergeTagsSettings, Style, Styles
 from mtaframe_plugins.merge_tags.template import Templates
 from mtaframe_plugins.merge_tags.text import MissingError, OverspentError, TemplateError, TooLargeError
-from mtaframe_plugins.merge_tags.variables import key, known_names, read
+from mtaframe_plugins.merge_tags.variables import LONGEST_NAME, NAMES_SIZE, known_names, read
 
 __all__ = ["AccountMerging", "MergeTags", "MergeTagsSettings"]
 
@@ -48,10 +48,9 @@ class MergeTags(Plugin):
         try:
             variables = read(found, style.dialect)
             names = variables.names if style.on_missing != "keep" or style.dialect == "literal" else ()
+            recipients = tuple(variables.given_to_all(envelope.recipients))
         except ValueError as error:
             return Reject(f"{self.config.field}: {error}", "5.6.0", 554)
-        present = frozenset(key(recipient) for recipient in envelope.recipients)
-        recipients = tuple(variables.given_to(recipient, present) for recipient in envelope.recipients)
         envelope = envelope.with_recipients(recipients)
         return envelope.with_note(NAMES_NOTE, names) if names else envelope, message.without(self.config.field)
 
@@ -93,7 +92,12 @@ class MergeTags(Plugin):
         return None
 
     def _dialect(self, style: Style, envelope: Envelope) -> Dialect:
-        return envelope.derived(_literal) if style.dialect == "literal" else self._dialects[style.dialect]
+        if style.dialect != "literal":
+            return self._dialects[style.dialect]
+        found = envelope.derived(_literal)
+        if isinstance(found, TemplateError):
+            raise found
+        return found
 
     def _expected(self, style: Style, envelope: Envelope) -> frozenset[str] | None:
         """The names that are tags, wherever they stand in brackets; in braces all are."""
@@ -102,5 +106,9 @@ class MergeTags(Plugin):
         return envelope.derived(known_names)
 
 
-def _literal(envelope: Envelope) -> Literal:
-    return Literal(envelope.derived(known_names))
+def _literal(envelope: Envelope) -> Literal | TemplateError:
+    """The fault, if there is one, is found once for all copies. Names may have come past the field."""
+    names = envelope.derived(known_names)
+    if any(len(name) > LONGEST_NAME for name in names) or sum(len(name.encode()) for name in names) > NAMES_SIZE:
+        return TemplateError("the names of variables are too long or too many to be looked for in every text")
+    return Literal(names)

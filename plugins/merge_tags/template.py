@@ -1,8 +1,11 @@
-"""A message as a template: where its tags stand, worked out once, and the copies made of it."""
+"""A message as a template: where its tags stand, worked out once, and the copies made of it.
+
+The rule: a copy is from the domains that its sender wrote. Who may write them was asked when the message came.
+"""
 
 from collections.abc import Mapping
 
-from mtaframe import Field, Message, Part, Private, Variable, folded_value, parts, with_texts
+from mtaframe import Field, Message, Part, Private, Variable, author_domains, folded_value, parts, with_texts
 from mtaframe_plugins.merge_tags.dialects import Dialect, Places
 from mtaframe_plugins.merge_tags.header_places import Run, runs
 from mtaframe_plugins.merge_tags.html_places import html_places
@@ -43,7 +46,7 @@ class Template:
         """The copy with these variables; the message itself, if nothing in it changes.
 
         ``expected``: the names that must have a value, where the style asks for one (None: all that stand in tags).
-        TooLargeError if the filled texts hold more characters than there is room for; MissingError.
+        TooLargeError if the filled texts hold more characters than there is room for; MissingError; TemplateError.
         """
         if self._last is not None and self._last[:2] == (variables, style) and _are_alike(self._last[0], variables):
             return self._last[2]  # thousands of equal copies of a newsletter share their octets
@@ -54,6 +57,8 @@ class Template:
         fields = {field: _filled(field, runs, values) for field, runs in self._fields.items()}
         changed = {field: value for field, value in fields.items() if value is not None}
         merged = merged.with_values(changed) if changed else merged
+        if any(field.name.lower() == "from" for field in changed) and author_domains(merged) != author_domains(message):
+            raise TemplateError("a merge tag may not change the domain in the From field")
         self._last = (variables, style, merged)
         return merged
 
@@ -116,8 +121,8 @@ def _filename(part: Part, dialect: Dialect) -> Fillable | None:
 
 def _are_alike(one: Variable, other: Variable) -> bool:
     """Whether values that are equal are written alike: 1, 1.0 and true are equal, too."""
-    if type(one) is not type(other):
-        return False
+    if one is other or type(one) is not type(other):
+        return one is other
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(map(_are_alike, one, other))
     if isinstance(one, Private) and isinstance(other, Private):

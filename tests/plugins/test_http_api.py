@@ -279,3 +279,36 @@ async def test_check_says_where_nobody_can_ask_or_be_answered(
     found = [str(fault) for fault in await faults_of(tmp_path)]
     assert [fault for fault in found if "HTTP" in fault] == ([found[-1]] if warning else [])
     assert warning in (found[-1] if found else "")
+
+
+async def test_who_asks_for_too_many_copies_is_told_so_before_anything_is_read(tmp_path: Path) -> None:
+    nobody = [{"email": "no address"}] * 10_001
+    async with api(tmp_path) as running:
+        for body in (email() | {"to": nobody}, email(BOB, CAROL, cc=["no address"] * 5000)):
+            status, answer = await running.call("POST", "/v1/emails", body)
+            assert (status, answer["field"]) == (400, "to")
+            assert "copies in one call" in answer["message"]
+        mail = {
+            "personalizations": [{"to": nobody[:6000]}, {"to": nobody[:1], "bcc": nobody[:6000]}],
+            "from": {"email": "shop@example.com"},
+            "subject": "x",
+            "content": [{"type": "text/plain", "value": "x"}],
+        }
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        status, answer = await running.call("POST", "/v3/mail/send", mail, token=None, headers=bearer)
+        assert (status, answer["errors"][0]["field"]) == (400, "personalizations")
+        mail = {"from": "shop@example.com", "to": ["x" * 200] * 501, "subject": "x", "text": "x"}
+        status, answer = await running.call("POST", "/emails", mail, token=None, headers=bearer)
+        assert (status, answer["message"]) == (422, "to: is too long")
+
+
+async def test_what_is_everybodys_is_not_kept_for_each_copy(tmp_path: Path) -> None:
+    names = {f"n{number}": "x" for number in range(2000)}
+    to = [{"email": f"u{number}@example.net", "merge_vars": {"A": "x"}} for number in range(501)]
+    async with api(tmp_path) as running:
+        status, answer = await running.call("POST", "/v1/emails", email(global_merge_vars=names) | {"to": to})
+        assert (status, answer["field"]) == (400, "to")
+        assert "too many beside so many copies" in answer["message"]
+        body = email(BOB, CAROL, html="[n7]", global_merge_vars=names)
+        assert (await running.call("POST", "/v1/emails", body))[0] == 200
+        assert all(b"\r\n\r\nx\r\n" in one.raw for one in running.mx.received)

@@ -232,3 +232,11 @@ async def test_nothing_is_warmed_up(tmp_path: Path) -> None:
         assert await running.call("GET", "/v1/warmup_master/") == (200, [])
         assert (await running.call("GET", "/v1/warmup_status/"))[1]["warmup_status"] == 0
         assert (await running.call("GET", "/v1/warmup_plans/1"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "query", ["usage?month=9999-12", "usage?month=0001-01", "stats?end_date=00010101", "emaillogs?end_date=00010103"]
+)
+async def test_days_at_the_ends_of_the_calendar_have_nothing(query: str, tmp_path: Path) -> None:
+    async with api(tmp_path, ALL) as running:
+        assert (await running.call("GET", f"/v1/{query}"))[0] == 200

@@ -264,6 +264,7 @@ async def test_the_operator_has_the_last_word_where_domains_are_moderated(tmp_pa
         assert (await post(running, f"/v1/domains/{number}/verify_dkim"))["success"] == 1
         assert (await post(running, f"/v1/domains/{number}/approve"))["success"] == 0
         assert (await running.call("POST", "/v1/emails", body))[0] == 400
+        assert (await running.call("DELETE", f"/v1/domains/{number}"))[0] == 400, "else it could be added anew"
         said = await mta.command("http_api.decide", decide | {"verdict": "approve"})
         assert said == "domain new.example of shop: approved"
         assert await mta.command("http_api.approvals", {}) == []

@@ -283,3 +283,13 @@ async def test_what_the_operator_does_not_allow(tmp_path: Path) -> None:
         status, answer = await post(running, "/email/batchWithTemplates", many)
         assert (status, answer["ErrorCode"], answer["Message"][:3]) == (422, 300, "To:")
         assert running.mx.messages == 0
+
+
+async def test_who_has_no_account_has_no_long_list_read(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        for path, data in (
+            ("/email", body(TextBody="x" * 1_000_000)),
+            ("/email/batch", [body(TextBody="x" * 2000)] * 485),
+        ):
+            status, answer = await post(running, path, data, TEST)
+            assert (status, answer["Message"]) == (422, "a test may hold 1,000,000 octets"), path

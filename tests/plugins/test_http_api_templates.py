@@ -8,7 +8,10 @@ from urllib.parse import urlencode
 import pytest
 
 from mtaframe import Counter
-from tests.plugins.api_house import BOB, OTHER, Api, api, email
+from mtaframe_plugins.http_api.door import Problem
+from mtaframe_plugins.http_api.ordering import Shelf
+from mtaframe_plugins.http_api.templates import Template, Templates
+from tests.plugins.api_house import BOB, OTHER, TOKEN, Api, api, email, kept_template
 
 WELCOME = {"template_uid": "welcome", "name": "Welcome", "html_body": "<p>Hello [NAME]</p>", "variables": ["NAME"]}
 
@@ -231,3 +234,49 @@ async def test_ids_are_given_once(tmp_path: Path) -> None:
         await add(running)
         assert (await get(running, "welcome"))["id"] == first + 1
         assert await running.house.mta.state.sequences.next(Counter("http_api.template", account="shop")) == first + 2
+
+
+async def test_many_large_templates_are_neither_in_memory_together_nor_read_for_each_id(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        for number in range(3):
+            await add(running, template_uid=f"t{number}", html_body="x" * 100_000)
+        plugin = next(one.instance for one in running.house.mta.generation.plugins.loaded if one.name == "http_api")
+        templates, reads = Templates(plugin.mta), 0
+        assert [(each.uid, each.html, each.text) for each in await templates.all("shop")] == [
+            ("t0", None, None), ("t1", None, None), ("t2", None, None),
+        ]  # fmt: skip
+
+        class Counting(Templates):
+            async def named(self, account: str, uid: str) -> Template | None:
+                nonlocal reads
+                reads += bool(uid)
+                return await super().named(account, uid)
+
+        shelf = Shelf(Counting(plugin.mta), "shop")
+        found = await shelf.template("TemplateId", "2")
+        assert (found.uid, len(found.html or "")) == ("t1", 100_000)
+        for number in range(50):
+            with pytest.raises(Problem):
+                await shelf.template("TemplateId", f"{number + 1000}")
+        assert reads == 1 + 3 + 1 + 50
+
+
+async def test_no_variable_replaces_the_words_that_were_approved(tmp_path: Path) -> None:
+    words = {"Hello [NAME]": "Win a prize!"}
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    async with api(tmp_path, http_api="moderate_templates = true") as running:
+        await kept_template(running, "welcome", html="<p>Hello [NAME]</p>")
+        await kept_template(running, "old", html="<p>Hello [NAME]</p>", dialect="literal")
+        body = email(html=None, template_uid="welcome", global_merge_vars=words)
+        status, answer = await running.call("POST", "/v1/emails", body | {"dialect": "literal"})
+        assert (status, answer["field"]) == (400, "dialect")
+        mail = {
+            "personalizations": [{"to": [{"email": BOB}], "substitutions": words}],
+            "from": {"email": "shop@example.com"},
+            "subject": "Hi",
+        }
+        for uid, expected in (("welcome", 400), ("old", 202)):
+            data = mail | {"template_id": uid}
+            assert (await running.call("POST", "/v3/mail/send", data, token=None, headers=bearer))[0] == expected
+        assert (await running.call("POST", "/v1/emails", body))[0] == 200
+        assert [b"Hello [NAME]" in one.raw for one in running.mx.received] == [False, True]

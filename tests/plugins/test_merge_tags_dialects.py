@@ -336,3 +336,44 @@ def test_custom_data_stays_the_json_that_it_was(dialect: str, tag: str) -> None:
     if dialect != "templates":
         original = message(fields={"X-Vars": f'{{"who": {tag}}}'})
         assert answer(original, {tag.strip("[{ }]"): '1, "b": 2'}, dialect=dialect) is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sender", "name", "value"),
+    [
+        ("literal", "me@shop.example", "shop.example", "bank.example"),
+        ("literal", '"boss@bank.example, me" <me@shop.example>', '"', " "),
+        ("tags", "<[A]@shop.example>", "A", "boss@bank.example"),
+        ("tags", "[A]", "A", "boss@bank.example"),
+        ("braces", "{{A}}@shop.example", "A", "boss@bank.example"),
+        ("templates", "boss@bank.example {# <me@shop.example> #}", "A", ""),
+    ],
+)
+def test_no_value_changes_whose_mail_it_is_once_that_was_looked_at(
+    dialect: str, sender: str, name: str, value: str
+) -> None:
+    found = answer(message(fields={"From": sender}), {name: value}, dialect=dialect)
+    assert found == Reject("a merge tag may not change the domain in the From field", "5.6.0", 554)
+
+
+def test_the_local_part_of_the_sender_may_differ_from_copy_to_copy() -> None:
+    assert field("From", "Shop <news-[A]@shop.example>", {"A": "17"}) == "Shop <news-17@shop.example>"
+
+
+@pytest.mark.parametrize(
+    "names", [["a" * 5000, "a" * 4999], [f"{number:040}" for number in range(1000)]], ids=["long", "many"]
+)
+def test_literal_names_that_no_field_has_brought_are_bounded_too(names: list[str]) -> None:
+    found = answer(message(body="x\n"), dict.fromkeys(names, "x"), dialect="literal")
+    assert isinstance(found, Reject)
+    assert "too long or too many" in found.text
+
+
+def test_what_is_everybodys_is_in_memory_once_and_more_is_refused() -> None:
+    names, people = {f"n{number}": 1 for number in range(2000)}, [f"u{number}@example.net" for number in range(501)]
+    mail, _ = taken(json.dumps({"*": names}), *people)
+    assert len({id(one.merge_vars) for one in mail.recipients}) == 1
+    own = {key: {"A": "x"} for key in people}  # noqa: C420
+    original = message(fields={"X-Merge-Vars": json.dumps({"*": names, **own})})
+    found = plugin().on_data(envelope(people), original)
+    assert found == Reject("X-Merge-Vars: there are too many variables for so many recipients", "5.6.0", 554)

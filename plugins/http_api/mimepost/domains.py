@@ -156,6 +156,8 @@ class DomainCalls:
         domain = await self._own(ask)
         if domain.is_given:
             raise Problem(400, "the operator's file has this domain, and only the operator can take it away", "id")
+        if domain.decision == "rejected":
+            raise Problem(400, "the operator has rejected this domain, and only the operator can take that back", "id")
         await self._domains.drop(ask.account.name, domain)
         return done("Domain deleted", {"domain_id": str(domain.id)})
 

@@ -161,7 +161,9 @@ class Emails:
         email: Email = ask.data
         self._orders.check_wait(email.wait)
         self._orders.check_count(len(email.to) * (1 + len(email.cc or ()) + len(email.bcc or ())), "to")
-        mail = outgoing(email, await self._template(ask, email))
+        template = await self._template(ask, email)
+        mail = outgoing(email, template)
+        self._orders.check_dialect(mail.dialect, template, "dialect")
         self._orders.check(ask, [mail], "to")
         return mail, email.wait == "results"
 

@@ -3,6 +3,7 @@
 The rule: numbers are kept for 45 days and hold no recipient; what names recipients is in RAM alone, and not for long.
 """
 
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -114,7 +115,7 @@ def _days(ask: Ask, now: datetime) -> tuple[date, date]:
     """The first and the last day that are asked for; the last week and today by default."""
     query, today = ask.request.query, now.date()
     last = _day(query, "end_date") or today
-    first = _day(query, "start_date") or last - timedelta(days=BY_DEFAULT - 1)
+    first = _day(query, "start_date") or date.fromordinal(max(1, last.toordinal() - BY_DEFAULT + 1))
     if first > last:
         raise Problem(400, "is behind end_date", "start_date")
     if (last - first).days >= LONGEST:
@@ -129,7 +130,7 @@ def _month(ask: Ask) -> tuple[date, date] | None:
         return None
     first = _day({"month": f"{text}-01"}, "month")
     assert first is not None
-    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return first, first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def _day(query: Mapping[str, str], name: str) -> date | None:

@@ -31,11 +31,11 @@ class SendGrid:
             raise Problem(403, "a token acts for its own account alone: use one of the sub-account's", "On-Behalf-Of")
         for at, field in _times(mail):
             self._orders.check_due(at, field)
-        self._orders.check_count(
-            sum(len(each.to) + len(each.cc or ()) + len(each.bcc or ()) for each in mail.personalizations),
-            "personalizations",
-        )
-        mails = outgoing(mail, await self._template(ask, mail))
+        people = [each for one in mail.personalizations for each in (one.to, one.cc, one.bcc)]
+        self._orders.check_count(sum(map(len, filter(None, people))), "personalizations")
+        template = await self._template(ask, mail)
+        mails = outgoing(mail, template)
+        self._orders.check_dialect(mails[0].dialect, template, "template_id")
         self._orders.check(ask, mails, "personalizations")
         if mail.mail_settings and mail.mail_settings.sandbox_mode and mail.mail_settings.sandbox_mode.enable:
             return HttpAnswer(200)

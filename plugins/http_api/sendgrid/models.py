@@ -68,7 +68,7 @@ class SendGridMail(Body):
     sender: SendGridPerson = Field(alias="from", description="The sender: an address of one of the account's domains.")
     subject: str | None = Field(default=None, description="The subject.")
     reply_to: SendGridPerson | None = Field(default=None, description="Where replies go.")
-    reply_to_list: People = Field(default=None, description="Where replies go, if to several.")
+    reply_to_list: People = Field(default=None, max_length=1000, description="Where replies go, if to several.")
     content: Each[SendGridContent] | None = Field(default=None, description="The text and the HTML.")
     attachments: Each[SendGridFile] | None = Field(default=None, description="Files.")
     template_id: str | None = Field(default=None, description="A template, in place of content.")
