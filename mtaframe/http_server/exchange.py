@@ -50,10 +50,10 @@ class Exchange:
         self._reception = reception
         self._clock = clock
 
-    async def refused(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def refused(self, request: web.BaseRequest, settings: ListenerSettings) -> web.StreamResponse:
         """Somebody who has too many connections already."""
         answer = trouble(503, "too many connections; come back later", _RETRY)
-        return await self._sent(request, answer, is_last=True)
+        return await self._sent(request, settings, answer, is_last=True)
 
     async def answered(
         self, request: web.BaseRequest, settings: ListenerSettings, proxied: str | None
@@ -81,7 +81,7 @@ class Exchange:
             log.error("http failed listener=%s route=%s fault=%s", settings.name, pattern, type(error).__name__,
                       exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
             answer = trouble(500, "internal error; try again", _RETRY)
-        response = await self._sent(request, answer, is_last=is_last)
+        response = await self._sent(request, settings, answer, is_last=is_last)
         took = self._clock.monotonic() - began
         log.info("http listener=%s method=%s route=%s status=%d took=%.3fs",
                  settings.name, _word(request.method), pattern, answer.status, took)  # fmt: skip
@@ -110,7 +110,10 @@ class Exchange:
                     raise RefusedError(503, "no room in memory now; try again", _RETRY)
         return bytes(body)
 
-    async def _sent(self, request: web.BaseRequest, answer: HttpAnswer, *, is_last: bool) -> web.StreamResponse:
+    async def _sent(
+        self, request: web.BaseRequest, settings: ListenerSettings, answer: HttpAnswer, *, is_last: bool
+    ) -> web.StreamResponse:
+        """ConnectionError if the client does not take it: who reads nothing is not waited for without end."""
         headers = {**answer.headers, "Content-Type": answer.content_type, "Server": "mtaframe"}
         if isinstance(answer.body, bytes):
             response: web.StreamResponse = web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -118,16 +121,26 @@ class Exchange:
             response = web.StreamResponse(status=answer.status, headers=headers)
         if is_last or self.is_draining:
             response.force_close()
-        await response.prepare(request)
-        if not isinstance(answer.body, bytes) and request.method != "HEAD":
-            await _streamed(response, answer.body)
-        await response.write_eof()
+        try:
+            async with asyncio.timeout(settings.idle_timeout):
+                await response.prepare(request)
+            if not isinstance(answer.body, bytes) and request.method != "HEAD":
+                await _streamed(response, answer.body, settings.idle_timeout)
+            async with asyncio.timeout(settings.idle_timeout):
+                await response.write_eof()
+        except TimeoutError:
+            log.info("http answer not read listener=%s", settings.name)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError from None
         return response
 
 
-async def _streamed(response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+async def _streamed(response: web.StreamResponse, pieces: AsyncIterator[bytes], seconds: float) -> None:
+    """``seconds``: how long the client may take for one piece."""
     async for piece in pieces:
-        await response.write(piece)
+        async with asyncio.timeout(seconds):
+            await response.write(piece)
 
 
 def _found(lease: Lease, request: web.BaseRequest) -> tuple[HttpRoute, dict[str, str]]:

@@ -113,7 +113,7 @@ class HttpServer:
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         visit, proxied = self._guests.of(request.protocol)
         if visit.refusal is not None or self.connections > ceil(self.settings.max_connections * self._turn.share):
-            return await self._exchange.refused(request)
+            return await self._exchange.refused(request, self.settings)
         response, is_fruitful = await self._exchange.answered(request, self.settings, proxied)
         if is_fruitful:
             self._guests.fruitful.add(request.protocol)

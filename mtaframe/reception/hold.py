@@ -65,15 +65,28 @@ class Hold:
         """Recipients."""
         return sum(len(held.waiting) for held in self._held.values())
 
-    def take(self, envelope: Envelope, message: Message, recipient: Recipient) -> bool:
-        """Hold the message, as on_data left it, for one recipient more; False if there is no room."""
-        settings, held = self._settings, self._held.get(envelope.id)
-        size = sum(other.message.size for other in self._held.values()) + (message.size if held is None else 0)
+    def has_room(self, envelope: Envelope, message: Message) -> bool:
+        """Whether the message may be held for one recipient more."""
+        settings = self._settings
+        size = sum(other.message.size for other in self._held.values())
+        size += message.size if envelope.id not in self._held else 0
         if self._ending.is_set():
             return False
         if self.count >= max(1, settings.max_count * self._share) or size > settings.max_size * self._share:
             log.warning("no room to hold mail id=%s account=%s", envelope.id, envelope.account or "-")
             return False
+        return True
+
+    def take(self, envelope: Envelope, message: Message, recipient: Recipient) -> bool:
+        """Hold the message, as on_data left it, for one recipient more; False if there is no room."""
+        if not self.has_room(envelope, message):
+            return False
+        self.keep(envelope, message, recipient)
+        return True
+
+    def keep(self, envelope: Envelope, message: Message, recipient: Recipient, *, in_doubt: bool = False) -> None:
+        """The same for who was told already that it is held: there is room, and time, whatever comes."""
+        held = self._held.get(envelope.id)
         if held is None:
             held = self._held[envelope.id] = Held(envelope, message, self._reception.clock.monotonic())
             task = asyncio.ensure_future(self._keep(held))
@@ -81,8 +94,9 @@ class Hold:
             task.add_done_callback(self._tasks.discard)
         self._number += 1
         held.waiting[self._number] = recipient
+        if in_doubt:
+            held.in_doubt.add(self._number)
         log.info("held id=%s account=%s", envelope.id, envelope.account or "-")
-        return True
 
     async def drain(self, seconds: float) -> None:
         """The server stops: the smart host takes all that is held, or its senders are told."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mtaframe.address import Address
 from mtaframe.bulkheads import Bulkheads
-from mtaframe.delivery import Result
+from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import Dispatch, UnderWay, envelope_id, result_of
 from mtaframe.envelope import Envelope, Mail, Recipient, Session
 from mtaframe.event import EventType, Fact
@@ -33,6 +33,7 @@ log = logging.getLogger("mtaframe.reception")
 SUBMIT_PATIENCE = 280.0
 
 BAD_CREDENTIALS = Reply(535, "5.7.8", "user name or password not accepted")
+_NOT_HELD = Result(Outcome.DEFERRED, Reply(452, "4.3.1", "no room to hold mail; try again"), "hold")
 LAST_SECONDS = 2.0
 """Of the patience for mail that may be held; less, where a tenth of it is."""
 
@@ -148,7 +149,12 @@ class Reception:
         message: Message,
         identity: Identity | None = None,
     ) -> list[Result]:
-        """The same for who does not wait: HELD, unless it is refused at once. What is deferred is tried again."""
+        """The same for who does not wait: HELD, unless it is refused at once. What is deferred is tried again.
+
+        All are deferred where nothing more can be held: a result that comes later reaches nobody.
+        """
+        if not self.hold.has_room(envelope, message):
+            return [_NOT_HELD] * len(envelope.recipients)
         deadline = self.clock.monotonic() + SUBMIT_PATIENCE
         walk = Submission(self, lease, session, envelope, message, deadline, identity)
         await walk.begin("hold")

@@ -42,7 +42,9 @@ class Submission:
         self._message = message
         self._deadline = deadline
         self._submitted = Submitted(reception.ledger, self._envelope, message, identity)
+        self._begun: dict[int, asyncio.Future[Result]] = {}
         self._attempts: dict[int, asyncio.Future[Result]] = {}
+        """The same; each is done once its result is safe."""
         self._carried = Carried(())
 
     async def begin(self, keeping: OnDefer) -> None:
@@ -54,7 +56,8 @@ class Submission:
         try:
             if fresh:
                 self._carried = await self._reception.carry(self._lease, rest, self._message, self._deadline, keeping)
-            self._attempts = submitted.followed(dict(zip(fresh, self._carried.results, strict=True)))
+            self._begun = dict(zip(fresh, self._carried.results, strict=True))
+            self._attempts = submitted.followed(self._begun)
         finally:
             if len(self._attempts) != len(fresh):
                 await submitted.let_go({}, is_settled=False)
@@ -81,7 +84,10 @@ class Submission:
 
     async def accepted(self) -> list[Result]:
         """What has ended already; HELD for everybody else. A repeat will find the same."""
-        ended = {place: future.result() for place, future in self._all().items() if future.done()}
+        ended = {place: future.result() for place, future in self._begun.items() if future.done()}
+        for place in ended:
+            await self._attempts[place]  # until it is safe
+        ended |= {place: future.result() for place, future in self._submitted.known.items() if future.done()}
         await self._submitted.accepted([place for place in self._attempts if place not in ended], HELD)
         return [ended.get(place, HELD) for place in range(len(self._envelope.recipients))]
 
@@ -91,8 +97,10 @@ class Submission:
         copies = {fresh[place]: index for index, place in enumerate(self._carried.joined)}
 
         def told(place: int, result: Result) -> None:
-            if (index := copies.get(place)) is not None:
-                self._reception.kept(result, "hold", self._carried.copy, index)
+            if result.outcome is Outcome.DEFERRED and place in copies and self._carried.copy is not None:
+                envelope, message = self._carried.copy
+                recipient = envelope.recipients[copies[place]]
+                self._reception.hold.keep(envelope, message, recipient, in_doubt=result.in_doubt)
 
         await self._results(told, comes_again=False)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
 
-from mtaframe import Message, encoded_phrase, encoded_value, folded_value
+from mtaframe import Address, Message, encoded_phrase, encoded_value, folded_value
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox, Outgoing
 
 OURS = frozenset(
@@ -78,7 +78,7 @@ def composed(mail: Outgoing, at: datetime, shared: Shared | None = None) -> Mess
     shared = shared or Shared()
     header, body = shared.content(mail)
     fields = [
-        _field("From", mailbox_list((mail.sender,))),
+        _field("From", _mailbox(mail.sender, mail.sender.address.mailbox)),
         _field("Subject", encoded_value(mail.subject)),
         _field("Date", format_datetime(at)),
         b"MIME-Version: 1.0\r\n",
@@ -92,11 +92,24 @@ def composed(mail: Outgoing, at: datetime, shared: Shared | None = None) -> Mess
 
 
 def mailbox_list(mailboxes: Iterable[Mailbox]) -> str:
-    """As From, To, Cc and Reply-To hold it (RFC 5322 §3.4), not yet folded."""
-    return ", ".join(
-        f"{encoded_phrase(each.name)} <{each.address.mailbox}>" if each.name.strip() else each.address.mailbox
-        for each in mailboxes
-    )
+    """As To, Cc and Reply-To hold it (RFC 5322 §3.4), not yet folded; in ASCII where that can be.
+
+    So only an address whose local part is not ASCII needs a next hop with SMTPUTF8 (RFC 6531 §3.2).
+    """
+    return ", ".join(_mailbox(each, _in_ascii(each.address)) for each in mailboxes)
+
+
+def _mailbox(each: Mailbox, address: str) -> str:
+    return f"{encoded_phrase(each.name)} <{address}>" if each.name.strip() else address
+
+
+def _in_ascii(address: Address) -> str:
+    if address.local_part.isascii() and not address.domain.isascii():
+        try:
+            return f"{address.local_part}@{address.domain.encode('idna').decode()}"
+        except UnicodeError:
+            pass  # no name that the DNS can hold: the next hop will say so
+    return address.mailbox
 
 
 def field_fault(name: str, value: str) -> str | None:

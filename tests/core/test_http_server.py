@@ -44,6 +44,7 @@ class Echo(Plugin):
             HttpRoute("GET", "/v1/stream", self.stream),
             HttpRoute("GET", "/v1/fault", self.fault),
             HttpRoute("GET", "/v1/slow", self.slow),
+            HttpRoute("GET", "/v1/large", self.large),
         )
 
     async def echo(self, request: HttpRequest) -> HttpAnswer:
@@ -63,6 +64,13 @@ class Echo(Plugin):
 
     async def fault(self, request: HttpRequest) -> HttpAnswer:
         raise RuntimeError("canary")
+
+    async def large(self, request: HttpRequest) -> HttpAnswer:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                yield bytes(100_000)
+
+        return HttpAnswer(body=pieces() if request.query.get("streamed") else bytes(20_000_000))
 
     async def slow(self, request: HttpRequest) -> HttpAnswer:
         type(self).begun.set()
@@ -244,6 +252,32 @@ async def test_who_is_being_answered_is_waited_for_at_the_end(tmp_path: Path, cl
         assert answer.headers["Connection"] == "close"
         assert await asyncio.wait_for(idle[0].read(), 5) == b""
         idle[1].close()
+
+
+@pytest.mark.parametrize("query", ["", "?streamed=1"])
+async def test_who_does_not_read_its_answer_is_not_waited_for_without_end(query: str, tmp_path: Path) -> None:
+    async with served(tmp_path, 'idle_timeout = "300ms"') as (house, url):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), limit=1000)
+        writer.write(f"GET /v1/large{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server = house.mta.listeners["http"]
+        async with asyncio.timeout(5):
+            while not server.connections:
+                await asyncio.sleep(0.01)
+            while server.connections:
+                await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+
+async def test_who_reads_slowly_gets_all_the_same(tmp_path: Path) -> None:
+    async with served(tmp_path, 'idle_timeout = "500ms"') as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), limit=1000)
+        writer.write(b"GET /v1/large?streamed=1 HTTP/1.0\r\n\r\n")
+        size = 0
+        while piece := await reader.read(1_000_000):
+            size += len(piece)
+            await asyncio.sleep(0.02)
+        assert size > 20_000_000
+        writer.close()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtaframe import Identity, Message, Outcome, Plugin, Reject, Result, hookimpl
+from mtaframe import Defer, Delivery, Identity, Message, Outcome, Plugin, Reject, Result, hookimpl
 from mtaframe.testing import DROP, ScriptedMx, envelope, message, session
 from tests.core.keeping import BOB, CAROL, DAVE, Ears, ears, house, to
 
@@ -223,3 +223,54 @@ async def test_what_goes_on_is_known_even_before_what_has_ended_is_safe(mx: Scri
         assert outcomes(again) == [Outcome.FAILED, Outcome.DELIVERED]
         await first
     assert to(mx) == [CAROL]
+
+
+async def test_who_does_not_wait_is_told_under_a_kept_identity_too_what_is_stopped_at_once(
+    mx: ScriptedMx, tmp_path: Path
+) -> None:
+    class Choosy(Plugin):
+        @hookimpl
+        def on_rcpt(self, recipient):  # type: ignore[no-untyped-def]
+            return {BOB: Reject("no", "5.7.1"), DAVE: Defer("later", "4.7.1")}.get(recipient.address.mailbox)
+
+    three = envelope([BOB, CAROL, DAVE])
+    async with house(tmp_path, mx, plugins={"choosy": Choosy, "ears": Ears}) as mta:
+        first = await ears(mta).mta.accept(session(), three, message(), identity=KEPT)
+        assert outcomes(first) == [Outcome.FAILED, Outcome.DELIVERED, Outcome.DEFERRED]
+        again = await ears(mta).mta.accept(session(), three, message(), identity=KEPT)
+        assert outcomes(again) == [Outcome.FAILED, Outcome.DELIVERED, Outcome.DEFERRED]
+        await until(lambda: to(mx) == [CAROL])
+
+
+@pytest.mark.parametrize("cause", ["a plugin", "no answer"])
+async def test_who_was_told_held_is_held_whatever_the_reason(cause: str, mx: ScriptedMx, tmp_path: Path) -> None:
+    class Once(Plugin):
+        calls = 0
+
+        @hookimpl
+        def before_sign(self, delivery: Delivery) -> Defer | None:
+            Once.calls += 1
+            return Defer("not yet", "4.7.1") if cause == "a plugin" and Once.calls == 1 else None
+
+    if cause == "no answer":
+        mx.script("content", DROP)
+    async with house(tmp_path, mx, hold='schedule = ["100ms"]', plugins={"once": Once, "ears": Ears}) as mta:
+        [result] = await ears(mta).mta.accept(session(), envelope([BOB]), message())
+        assert result.outcome is Outcome.DELIVERED
+        await until(lambda: to(mx) == [BOB])
+
+
+async def test_where_nothing_more_can_be_held_nobody_is_told_that_it_is(mx: ScriptedMx, tmp_path: Path) -> None:
+    for _ in range(3):
+        mx.script("rcpt", "450 4.2.1 busy")
+    hold = 'schedule = ["100ms", "10s"]\nmax_count = 2'
+    async with house(tmp_path, mx, hold=hold, plugins={"ears": Ears}) as mta:
+        accept = ears(mta).mta.accept
+        all_three = await accept(session(), envelope([BOB, CAROL, DAVE]), message())
+        assert outcomes(all_three) == [Outcome.DELIVERED] * 3
+        await until(lambda: mta.mta.reception.hold.count == 3)  # who was told so is held, the limit aside
+        [result] = await accept(session(), envelope([BOB]), message(body="another"))
+        assert (result.outcome, result.reply.status) == (Outcome.DEFERRED, "4.3.1")
+        await until(lambda: len(to(mx)) == 3)
+        [result] = await accept(session(), envelope([BOB]), message(body="another"))
+        assert result.outcome is Outcome.DELIVERED

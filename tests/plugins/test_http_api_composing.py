@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,11 @@ import pytest
 from mtaframe_plugins.http_api.composing import composed
 from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.mimepost.emails import Email, outgoing
-from tests.plugins.api_house import email as body
-from tests.plugins.api_house import parsed
+from tests.plugins.api_house import api, email, parsed
 
 
 def written(**more: Any) -> bytes:
-    message = composed(outgoing(Email.model_validate(body(**more)), None), datetime(2026, 1, 2, tzinfo=UTC))
+    message = composed(outgoing(Email.model_validate(email(**more)), None), datetime(2026, 1, 2, tzinfo=UTC))
     return message.header + b"\r\n" + message.body
 
 
@@ -37,6 +37,19 @@ def test_the_name_of_a_file_is_cut_between_characters(name: str) -> None:
     for piece in pieces:
         assert re.fullmatch(rb"(?:%[0-9A-F]{2}|[^%])+", piece)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
+
+
+async def test_a_domain_beyond_ascii_needs_no_smtputf8(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        body = email("x@müller.example", cc=["y@bücher.example"], reply_to="Z <z@müller.example>")
+        status, _ = await running.call("POST", "/v1/emails", body)
+        assert status == 200
+        assert not any("SMTPUTF8" in command for command in running.mx.commands if command.startswith("MAIL"))
+        for received in running.mx.received:
+            message = parsed(received.raw)
+            assert message["To"] == "x@xn--mller-kva.example"
+            assert message["Cc"] == "y@xn--bcher-kva.example"
+            assert message["Reply-To"] == "Z <z@xn--mller-kva.example>"
 
 
 def test_custom_data_fits_into_a_field_and_into_what_webhooks_take() -> None:
