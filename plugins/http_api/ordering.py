@@ -19,6 +19,8 @@ from mtaframe_plugins.http_api.templates import Template, Templates
 
 AT_ONCE = 20
 """Messages of one call that are under way together."""
+MOST_VALUES = 1_000_000
+"""What the copies of a call may have together where everybody's variables stand beside each one's own."""
 GRACE = timedelta(minutes=1)
 """How far the clock of a caller may be ahead where it says that mail is due now."""
 
@@ -37,6 +39,8 @@ class Orders:
     def check(self, ask: Ask, mails: Sequence[Outgoing], field: str, *, stream: str = "stream") -> None:
         """Problem if the call sends more copies than it may, or in a stream that the account does not have."""
         self.check_count(sum(mail.count for mail in mails), field)
+        if sum(len(mail.variables) for mail in mails for copies in mail.copies if copies.variables) > MOST_VALUES:
+            raise Problem(400, "everybody's variables are too many beside so many copies with some of their own", field)
         for mail in mails:
             if mail.stream is not None and mail.stream not in ask.account.streams:
                 raise Problem(400, "the account has no stream of that name", stream)

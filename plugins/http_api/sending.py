@@ -23,6 +23,7 @@ from mtaframe import (
     Redacted,
     Result,
     Session,
+    Variable,
     folded_value,
 )
 from mtaframe_plugins.http_api.composing import Shared, composed, mailbox_list
@@ -125,7 +126,7 @@ def _named(caller: Caller, mail: Outgoing, hostname: str) -> Iterator[tuple[Reci
     """Each recipient with its notes, the place of its copies, and whether it is to, cc or bcc."""
     count = 0
     for number, copies in enumerate(mail.copies):
-        variables = Private({**mail.variables, **copies.variables})
+        variables = _together(mail.variables, copies.variables)
         names = (_id(caller, place) for place in range(count, count + copies.count))
         first = next(names)
         fields = _fields(copies, f"<{first}@{hostname}>")
@@ -142,6 +143,11 @@ def _named(caller: Caller, mail: Outgoing, hostname: str) -> Iterator[tuple[Reci
                     (number, kind),
                 )
         count += copies.count
+
+
+def _together(everybodys: Private[Variable], own: Private[Variable]) -> Private[Variable]:
+    """Where one of them is all, it is there once for all copies: ``Orders`` bounds the others."""
+    return Private({**everybodys, **own}) if everybodys and own else own or everybodys
 
 
 def _fields(copies: Copies, message_id: str) -> tuple[tuple[str, str], ...]:

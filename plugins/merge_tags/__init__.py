@@ -12,7 +12,7 @@ from mtaframe_plugins.merge_tags.language import LANGUAGE
 from mtaframe_plugins.merge_tags.settings import NAMES_NOTE, AccountMerging, MergeTagsSettings, Style, Styles
 from mtaframe_plugins.merge_tags.template import Templates
 from mtaframe_plugins.merge_tags.text import MissingError, OverspentError, TemplateError, TooLargeError
-from mtaframe_plugins.merge_tags.variables import LONGEST_NAME, NAMES_SIZE, key, known_names, read
+from mtaframe_plugins.merge_tags.variables import LONGEST_NAME, NAMES_SIZE, known_names, read
 
 __all__ = ["AccountMerging", "MergeTags", "MergeTagsSettings"]
 
@@ -45,10 +45,9 @@ class MergeTags(Plugin):
         try:
             variables = read(found, style.dialect)
             names = variables.names if style.on_missing != "keep" or style.dialect == "literal" else ()
+            recipients = tuple(variables.given_to_all(envelope.recipients))
         except ValueError as error:
             return Reject(f"{self.config.field}: {error}", "5.6.0", 554)
-        present = frozenset(key(recipient) for recipient in envelope.recipients)
-        recipients = tuple(variables.given_to(recipient, present) for recipient in envelope.recipients)
         envelope = envelope.with_recipients(recipients)
         return envelope.with_note(NAMES_NOTE, names) if names else envelope, message.without(self.config.field)
 

@@ -121,8 +121,8 @@ def _filename(part: Part, dialect: Dialect) -> Fillable | None:
 
 def _are_alike(one: Variable, other: Variable) -> bool:
     """Whether values that are equal are written alike: 1, 1.0 and true are equal, too."""
-    if type(one) is not type(other):
-        return False
+    if one is other or type(one) is not type(other):
+        return one is other
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(map(_are_alike, one, other))
     if isinstance(one, Private) and isinstance(other, Private):

@@ -5,7 +5,7 @@ The rule: what is wrong with it is told in words that help to mend it and quote 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mtaframe import Envelope, Field, Private, Recipient, Redacted, Variable, decoded_value, variable
@@ -26,6 +26,8 @@ _NAMES: Mapping[DialectName, tuple["re.Pattern[str]", str]] = {
 _DIGITS = 30
 NAMES_SIZE = 20_000
 """Octets of all names of a message together."""
+MOST_VALUES = 1_000_000
+"""Variables of all recipients of a message together, where not all are everybody's."""
 _EVERYBODY = ("*", "global")
 
 
@@ -33,7 +35,7 @@ _EVERYBODY = ("*", "global")
 class Variables(Redacted):
     """``own`` by (local part, domain); ``alike`` holds the same keys by (local part without case, domain)."""
 
-    everybody: dict[str, Variable]
+    everybody: Private[Variable]
     own: dict[tuple[str, str], dict[str, Variable]]
     alike: dict[tuple[str, str], list[tuple[str, str]]]
 
@@ -45,17 +47,28 @@ class Variables(Redacted):
             raise ValueError("there are too many different names")
         return tuple(names)
 
-    def given_to(self, recipient: Recipient, present: frozenset[tuple[str, str]]) -> Recipient:
+    def given_to_all(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
+        """Each with its variables. ValueError if they would take too much memory: what is everybody's is there once."""
+        everyone = tuple(recipients)
+        present, room = frozenset(key(recipient) for recipient in everyone), MOST_VALUES
+        for recipient in everyone:
+            given = self._given_to(recipient, present)
+            room -= 0 if given.merge_vars is self.everybody else len(given.merge_vars)
+            if room < 0:
+                raise ValueError("there are too many variables for so many recipients")
+            yield given
+
+    def _given_to(self, recipient: Recipient, present: frozenset[tuple[str, str]]) -> Recipient:
         """With its variables: own ones before those that it has already, and these before everybody's."""
         name = key(recipient)
         if name not in self.own:
             # Case aside, a key may fit. But never one that is another recipient's exactly, or one of several.
             alike = self.alike.get((name[0].casefold(), name[1]), [])
             name = alike[0] if len(alike) == 1 and alike[0] not in present else ("", "")
-        values = {**self.everybody, **recipient.merge_vars, **self.own.get(name, {})}
-        if not values:
-            return recipient
-        return replace(recipient, merge_vars=Private(values))
+        own = self.own.get(name, {})
+        if not own and not recipient.merge_vars:
+            return replace(recipient, merge_vars=self.everybody) if self.everybody else recipient
+        return replace(recipient, merge_vars=Private({**self.everybody, **recipient.merge_vars, **own}))
 
 
 def known_names(envelope: Envelope) -> frozenset[str]:
@@ -83,11 +96,12 @@ def read(fields: tuple[Field, ...], dialect: DialectName = "tags") -> Variables:
         raise ValueError('this is not valid JSON; send {"joe@example.com": {"NAME": "Joe"}}') from None
     if not isinstance(content, dict):
         raise ValueError('send one JSON object by recipient: {"joe@example.com": {"NAME": "Joe"}}')
-    variables = Variables({}, {}, {})
+    everybody: dict[str, Variable] = {}
+    variables = Variables(Private(), {}, {})
     for who, values in content.items():
         local_part, at, domain = who.strip().rpartition("@")
         if who in _EVERYBODY:
-            variables.everybody.update(_own(values, dialect))
+            everybody.update(_own(values, dialect))
         elif at and local_part and domain:
             name = (local_part, domain.casefold().removesuffix("."))
             if name not in variables.own:
@@ -95,7 +109,7 @@ def read(fields: tuple[Field, ...], dialect: DialectName = "tags") -> Variables:
             variables.own.setdefault(name, {}).update(_own(values, dialect))
         else:
             raise ValueError('each key must be the address of a recipient, or "*" for all of them')
-    return variables
+    return replace(variables, everybody=Private(everybody))
 
 
 def _refused(constant: str) -> None:

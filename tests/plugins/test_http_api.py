@@ -281,3 +281,15 @@ async def test_who_asks_for_too_many_copies_is_told_so_before_anything_is_read(t
         mail = {"from": "shop@example.com", "to": ["x" * 200] * 501, "subject": "x", "text": "x"}
         status, answer = await running.call("POST", "/emails", mail, token=None, headers=bearer)
         assert (status, answer["message"]) == (422, "to: is too long")
+
+
+async def test_what_is_everybodys_is_not_kept_for_each_copy(tmp_path: Path) -> None:
+    names = {f"n{number}": "x" for number in range(2000)}
+    to = [{"email": f"u{number}@example.net", "merge_vars": {"A": "x"}} for number in range(501)]
+    async with api(tmp_path) as running:
+        status, answer = await running.call("POST", "/v1/emails", email(global_merge_vars=names) | {"to": to})
+        assert (status, answer["field"]) == (400, "to")
+        assert "too many beside so many copies" in answer["message"]
+        body = email(BOB, CAROL, html="[n7]", global_merge_vars=names)
+        assert (await running.call("POST", "/v1/emails", body))[0] == 200
+        assert all(b"\r\n\r\nx\r\n" in one.raw for one in running.mx.received)
