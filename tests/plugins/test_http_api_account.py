@@ -1,10 +1,15 @@
 """http_api: what an account holder sees and changes: webhooks, stats, email logs, profile, settings, alerts."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtaframe import HttpRequest, Token
+from mtaframe.testing import RecordingMta, account
+from mtaframe_plugins.http_api.door import Ask
+from mtaframe_plugins.http_api.mimepost.figures import Figures
 from tests.plugins.api_house import BOB, CAROL, DAVE, OTHER, Api, api, email
 from tests.plugins.webhooks_receiver import Receiver, until
 
@@ -240,3 +245,21 @@ async def test_nothing_is_warmed_up(tmp_path: Path) -> None:
 async def test_days_at_the_ends_of_the_calendar_have_nothing(query: str, tmp_path: Path) -> None:
     async with api(tmp_path, ALL) as running:
         assert (await running.call("GET", f"/v1/{query}"))[0] == 200
+
+
+async def test_figures_of_many_sub_accounts_leave_others_their_turn() -> None:
+    accounts = [account("shop"), *(account(f"below{number}", parent="shop") for number in range(300))]
+    request = HttpRequest("r1", "GET", "/v1/usage", b"", client="127.0.0.1", listener="api", deadline=0.0)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    answer = await Figures(RecordingMta(accounts=accounts)).usage(Ask(request, accounts[0], Token("t", "", "")))
+    task.cancel()
+    assert answer.status == 200
+    assert turns >= 300

@@ -373,7 +373,7 @@ def test_what_is_everybodys_is_in_memory_once_and_more_is_refused() -> None:
     names, people = {f"n{number}": 1 for number in range(2000)}, [f"u{number}@example.net" for number in range(501)]
     mail, _ = taken(json.dumps({"*": names}), *people)
     assert len({id(one.merge_vars) for one in mail.recipients}) == 1
-    own = {key: {"A": "x"} for key in people}  # noqa: C420
-    original = message(fields={"X-Merge-Vars": json.dumps({"*": names, **own})})
+    own = {one: {"A": "x"} for one in people}
+    original = message(fields={"X-Merge-Vars": json.dumps({"*": names} | own)})
     found = plugin().on_data(envelope(people), original)
     assert found == Reject("X-Merge-Vars: there are too many variables for so many recipients", "5.6.0", 554)
