@@ -70,7 +70,6 @@ class HttpServer:
             self._guests,
             access_log=None,
             logger=_SILENT,
-            keepalive_timeout=self.settings.idle_timeout,
             lingering_time=_LINGERING,
         )
         self._doorway.open(sockets)
@@ -107,7 +106,7 @@ class HttpServer:
 
     def _received(self, proxied: str | None, visit: Visit) -> tuple[asyncio.BaseProtocol, Callable[[], bool]]:
         assert self._server is not None
-        connection = self._server.expected(visit, proxied)
+        connection = self._server.expected(visit, proxied, self.settings.idle_timeout)
         return connection, lambda: connection in self._guests.visits
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -159,9 +158,10 @@ class Connections(web.Server):
         self._guests = guests
         self._settings = settings
 
-    def expected(self, visit: Visit, proxied: str | None) -> Connection:
-        """What will speak with a client."""
-        connection = Connection(self, loop=asyncio.get_running_loop(), **self._settings)
+    def expected(self, visit: Visit, proxied: str | None, idle: float) -> Connection:
+        """What will speak with a client, which may be silent for ``idle`` seconds."""
+        loop = asyncio.get_running_loop()
+        connection = Connection(self, loop=loop, keepalive_timeout=idle, **self._settings)
         connection.visit, connection.proxied = visit, proxied
         return connection
 

@@ -362,8 +362,10 @@ async def test_a_reload_keeps_the_door_open_and_takes_new_settings(
     async with served(tmp_path) as (house, url):
         slow = asyncio.create_task(client.get(f"{url}/v1/slow?short=1").__aenter__())
         await asyncio.wait_for(Echo.begun.wait(), 5)
-        house.write("mtaframe.toml", (tmp_path / "mtaframe.toml").read_text() + 'max_size = "1 KB"\n')
+        more = 'max_size = "1 KB"\nidle_timeout = "200ms"\n'
+        house.write("mtaframe.toml", (tmp_path / "mtaframe.toml").read_text() + more)
         assert await house.mta.reload()
+        assert await raw(url, b"GET /v1/ec") == b"", "who comes from now on may be silent for so long"
         async with client.post(f"{url}/v1/echo", data=b"x" * 1001) as answer:
             assert answer.status == 413
         assert await (await slow).json() == {"done": True}
