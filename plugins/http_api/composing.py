@@ -17,6 +17,7 @@ from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox, Outgoing
 
 OURS = frozenset(
     {
+        "authentication-results",
         "bcc",
         "cc",
         "content-transfer-encoding",

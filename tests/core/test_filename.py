@@ -68,6 +68,8 @@ def test_no_name_can_bring_a_field(name: str) -> None:
     assert changed.raw.isascii()
     if name.isprintable() and name.strip() == name:
         assert found.filename == name
+        if name[:1] + name[-1:] == "<>":
+            return  # which Python's parser takes for quotes, too
         parsed = email.message_from_bytes(changed.raw, policy=email.policy.default)
         assert isinstance(parsed, EmailMessage)
         [part] = parsed.iter_attachments()
