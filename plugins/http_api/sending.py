@@ -21,6 +21,7 @@ from mtaframe import (
     Private,
     Recipient,
     Redacted,
+    Reply,
     Result,
     Session,
     Variable,
@@ -66,6 +67,8 @@ class Caller(Redacted):
 
 Told = Callable[[Sent], None]
 
+_BEFORE = Result(Outcome.DELIVERED, Reply(250, "2.0.0", "held in memory or delivered before"), "hold")
+
 
 async def send(
     mta: Mta,
@@ -97,8 +100,10 @@ async def send(
         recipient, (number, kind) = named[place]
         return Sent(_plain_id(recipient), recipient.address, kind, number, result)
 
+    results: Sequence[Result]
     if not must_wait:
-        results = await mta.accept(envelope.session, envelope, message, identity=identity)
+        accepted = await mta.accept(envelope.session, envelope, message, identity=identity)
+        results = [_BEFORE if _is_of_earlier_call(result) else result for result in accepted]
     else:
         results = await mta.submit(
             envelope.session,
@@ -109,6 +114,11 @@ async def send(
             told=None if told is None else lambda place, result: told(sent(place, result)),
         )
     return [sent(place, result) for place, result in enumerate(results)]
+
+
+def _is_of_earlier_call(result: Result) -> bool:
+    """Whether the ledger says that it had a 250: where nobody waits, that may have been one for mail that is held."""
+    return result.by == "ledger" and result.outcome is Outcome.DELIVERED
 
 
 def own_fields(delivery: Delivery) -> Delivery | None:

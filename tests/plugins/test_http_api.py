@@ -239,6 +239,19 @@ async def test_who_does_not_wait_gets_a_202_where_the_operator_allows_it(tmp_pat
                 await asyncio.sleep(0.01)
 
 
+async def test_a_repeat_is_not_told_that_held_mail_is_delivered(tmp_path: Path) -> None:
+    async with api(tmp_path, http_api="accept = true") as running:
+        running.mx.script("rcpt", "450 4.2.1 busy", to=BOB, always=True)
+        body, key = email(BOB, wait="accepted"), {"Idempotency-Key": "held"}
+        assert (await running.call("POST", "/v1/emails", body, headers=key))[0] == 202
+        async with asyncio.timeout(5):
+            while not running.house.mta.status()["held"]:
+                await asyncio.sleep(0.01)
+        status, answer = await running.call("POST", "/v1/emails", body, headers=key)
+        assert (status, [each["status"] for each in answer["results"]]) == (202, ["accepted"])
+        assert running.mx.messages == 0
+
+
 async def test_a_client_that_goes_and_comes_again_gets_one_mail(tmp_path: Path) -> None:
     async with api(tmp_path) as running:
         running.mx.script("dot", delay=0.5)
