@@ -63,8 +63,7 @@ class Exchange:
         lease = self._reception.lease()
         pattern, is_last = "-", False
         try:
-            found = _found(lease, request)
-            route, told = found
+            route, told = _found(lease, request)
             pattern = route.path
             body = await self._body(request, settings, lease)
             answer = await route.handle(_request(request, route, told, body, settings, proxied, began))

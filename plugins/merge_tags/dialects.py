@@ -4,6 +4,7 @@ The rule: one pass, in time linear in the text, whatever it holds.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -34,13 +35,13 @@ class Dialect(Protocol):
         ...
 
 
-class _Simple:
+class _Simple(ABC):
     """Tags that become one value each."""
 
     mark = ""
 
-    def tags(self, text: str) -> Iterable[Tag]:
-        raise NotImplementedError
+    @abstractmethod
+    def tags(self, text: str) -> Iterable[Tag]: ...
 
     def cut(self, text: str, places: Places, what: str) -> Fillable | None:
         found = Text(text, self.tags(text), places(text)) if self.mark in text else None

@@ -18,8 +18,6 @@ from mtaframe_plugins.http_api.repeats import Repeats
 from mtaframe_plugins.http_api.sending import Sent, send
 from mtaframe_plugins.http_api.templates import Template
 
-Value = str | int | float | bool | None
-
 
 class Variable(Body):
     """One merge variable."""
