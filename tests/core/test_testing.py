@@ -437,6 +437,15 @@ def test_the_clock_stands_still_until_it_is_turned() -> None:
         VirtualClock(datetime(2026, 1, 1))
 
 
+def test_virtual_seconds_are_exact_wherever_the_real_clock_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 32722.185783505)
+    clock = VirtualClock()
+    seconds = clock.monotonic()
+    clock.advance(90)
+    assert clock.monotonic() - seconds == 90
+    assert abs(seconds - 32722.185783505) < 0.001
+
+
 def test_builders_are_pure_and_fill_in_what_is_not_said() -> None:
     assert delivery() == delivery()
     assert delivery("c@example.org").recipient.address == Address("c", "example.org")
