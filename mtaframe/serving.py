@@ -54,13 +54,23 @@ class HttpAnswer(Redacted):
         return cls(status, json.dumps(data, separators=(",", ":")).encode(), Private(headers or {}))
 
 
+def no_refusal(request: HttpRequest) -> HttpAnswer | None:
+    """Everybody may ask."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """Who answers ``method`` at ``path``, whose segments may be names in braces: ``/v1/domains/{id}``."""
+    """Who answers ``method`` at ``path``, whose segments may be names in braces: ``/v1/domains/{id}``.
+
+    ``refusal`` sees the request before its body is read: if it has an answer, that is sent, and no room is made for
+    the body of a stranger.
+    """
 
     method: str
     path: str
     handle: Callable[[HttpRequest], Awaitable[HttpAnswer]]
+    refusal: Callable[[HttpRequest], HttpAnswer | None] = no_refusal
 
 
 class Routes:

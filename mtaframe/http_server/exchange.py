@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -65,8 +66,12 @@ class Exchange:
         try:
             route, told = _found(lease, request)
             pattern = route.path
-            body = await self._body(request, settings, lease)
-            answer = await route.handle(_request(request, route, told, body, settings, proxied, began))
+            head = _head(request, route, told, settings, proxied, began)
+            if (refusal := route.refusal(head)) is not None:
+                answer, is_last = refusal, not request.content.at_eof()
+            else:
+                body = await self._body(request, settings, lease)
+                answer = await route.handle(replace(head, body=body) if body else head)
         except RefusedError as error:
             answer, is_last = error.answer, not request.content.at_eof()
         except TimeoutError:
@@ -154,15 +159,15 @@ def _found(lease: Lease, request: web.BaseRequest) -> tuple[HttpRoute, dict[str,
     return route, dict(zip(names(route), (unquote(segment) for segment in held), strict=True))
 
 
-def _request(
+def _head(
     request: web.BaseRequest,
     route: HttpRoute,
     told: Mapping[str, str],
-    body: bytes,
     settings: ListenerSettings,
     proxied: str | None,
     began: float,
 ) -> HttpRequest:
+    """The request, without its body."""
     query: dict[str, str] = {}
     for name, value in request.query.items():
         query.setdefault(name, value)
@@ -175,7 +180,6 @@ def _request(
         id=os.urandom(8).hex(),
         method=route.method,
         path=plain_path(request.rel_url.raw_path),
-        body=body,
         parameters=Private(told),
         query=Private(query),
         headers=Private(headers),

@@ -133,7 +133,15 @@ class Door:
 
     def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
         """``accounts`` are those of the generation that answers."""
-        return [HttpRoute(call.method, call.path, self._handler(call, accounts)) for call in self.calls]
+
+        def refusal(request: HttpRequest) -> HttpAnswer | None:
+            try:
+                self._holder(request, accounts())
+            except Problem as problem:
+                return self.told(problem)
+            return None
+
+        return [HttpRoute(call.method, call.path, self._handler(call, accounts), refusal) for call in self.calls]
 
     def _handler(
         self, call: Call, accounts: Callable[[], AccountBook]
@@ -142,16 +150,21 @@ class Door:
 
         async def handle(request: HttpRequest) -> HttpAnswer:
             try:
-                secret = self.secret(request)
-                found = self.guest(secret) or accounts().of_token(secret)
-                if found is None:
-                    raise Problem(401, UNAUTHORIZED, code=101)
+                holder = self._holder(request, accounts())
                 data = parsed(body, request) if body is not None else None
-                return await call.handle(Ask(request, *found, data))
+                return await call.handle(Ask(request, *holder, data))
             except Problem as problem:
                 return self.told(problem)
 
         return handle
+
+    def _holder(self, request: HttpRequest, accounts: AccountBook) -> tuple[Account, Token]:
+        """Whose token it is. Problem if it is nobody's."""
+        secret = self.secret(request)
+        found = self.guest(secret) or accounts.of_token(secret)
+        if found is None:
+            raise Problem(401, UNAUTHORIZED, code=101)
+        return found
 
 
 def bearer(request: HttpRequest) -> str:

@@ -45,7 +45,12 @@ class Echo(Plugin):
             HttpRoute("GET", "/v1/fault", self.fault),
             HttpRoute("GET", "/v1/slow", self.slow),
             HttpRoute("GET", "/v1/large", self.large),
+            HttpRoute("POST", "/v1/known", self.echo, self.refusal),
         )
+
+    def refusal(self, request: HttpRequest) -> HttpAnswer | None:
+        assert request.body == b""
+        return None if request.headers.get("x-key") == "known" else HttpAnswer.json({"who": "nobody"}, 401)
 
     async def echo(self, request: HttpRequest) -> HttpAnswer:
         return HttpAnswer.json({"size": len(request.body), "client": request.client, "tls": request.tls})
@@ -178,6 +183,24 @@ async def test_a_client_that_asks_whether_it_may_send_is_answered_first(tmp_path
         writer.write(head % 5000)
         assert b" 413 " in await asyncio.wait_for(reader.readuntil(b"}"), 5)
         writer.close()
+
+
+async def test_a_stranger_is_refused_before_the_body_is_read(tmp_path: Path, client: aiohttp.ClientSession) -> None:
+    async with served(tmp_path) as (house, url):
+        for headers, status, answer in (({"X-Key": "known"}, 200, None), ({}, 401, {"who": "nobody"})):
+            async with client.post(f"{url}/v1/known", data=b"x" * 1_000_000, headers=headers) as found:
+                assert found.status == status
+                assert answer is None or await found.json() == answer
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /v1/known HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9000000\r\n\r\n")
+        writer.write(b"x" * 500_000)
+        answered = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        assert answered.startswith(b"HTTP/1.1 401 ")
+        assert b"Connection: close" in answered
+        assert house.mta.reception.memory.used == 0
+        writer.close()
+        without_body = await raw(url, b"POST /v1/known HTTP/1.1\r\nHost: x\r\n\r\n" * 2, wait=1)
+        assert without_body.count(b"HTTP/1.1 401 ") == 2
 
 
 async def test_who_sends_too_slowly_is_told_so(tmp_path: Path) -> None:

@@ -210,6 +210,15 @@ async def test_a_bad_token_is_a_401(token: str | None, tmp_path: Path) -> None:
         assert (status, answer["error_code"], answer["message"]) == (401, 101, "Auth token not valid")
 
 
+@pytest.mark.parametrize("path", ["/v1/emails", "/v3/mail/send", "/email", "/emails"])
+async def test_no_body_is_read_for_a_bad_token(path: str, tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.house.port("api"))
+        writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{" % path.encode())
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+
+
 async def test_a_bearer_token_does_too(tmp_path: Path) -> None:
     async with api(tmp_path) as running:
         headers = {"Authorization": f"bearer {TOKEN}"}
