@@ -50,6 +50,7 @@ from mtaframe.question import (
 )
 from mtaframe.redaction import Notes, Private, Redacted
 from mtaframe.reply import Reply
+from mtaframe.revisions import Revisions
 from mtaframe.secret import Secret
 from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute
 from mtaframe.storage import Counter, State
@@ -114,6 +115,7 @@ __all__ = [
     "RestSource",
     "RestingSources",
     "Result",
+    "Revisions",
     "Route",
     "SandboxAddress",
     "SaveEndpoint",

@@ -147,6 +147,11 @@ class HttpApi(Plugin):
         return await self._approvals.waiting()
 
     @command
+    async def show(self, kind: Literal["domain", "template"], account: str, name: str) -> dict[str, Any]:
+        """A domain or a template of an account, for the operator to look at."""
+        return await self._approvals.shown(kind, account, name)
+
+    @command
     async def decide(
         self,
         kind: Literal["domain", "template"],
@@ -155,12 +160,14 @@ class HttpApi(Plugin):
         verdict: Literal["approve", "reject"],
         *,
         reason: str = "",
+        seen: str = "",
     ) -> str:
         """Approve or reject a domain or a template of an account.
 
         ``reason``: why it is rejected, for the account holder to read
+        ``seen``: the version of a template that was looked at; if it is another one now, nothing is decided
         """
-        return await self._approvals.decide(kind, account, name, verdict, reason)
+        return await self._approvals.decide(kind, account, name, verdict, reason, seen)
 
 
 async def _pong(request: HttpRequest) -> HttpAnswer:

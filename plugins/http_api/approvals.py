@@ -6,7 +6,7 @@ from typing import Any
 
 from mtaframe import CommandError, Mta
 from mtaframe_plugins.http_api.domains import Domains
-from mtaframe_plugins.http_api.templates import Templates, moment
+from mtaframe_plugins.http_api.templates import Template, Templates, moment
 
 OPERATOR = "operator"
 """Who has decided, as account holders read it."""
@@ -27,8 +27,41 @@ class Approvals:
             rows += [_row("template", account, each.uid, each.updated_at) for each in pending]
         return rows
 
-    async def decide(self, kind: str, account: str, name: str, verdict: str, reason: str) -> str:
-        """Also what was decided otherwise before. CommandError if there is no such thing."""
+    async def shown(self, kind: str, account: str, name: str) -> dict[str, Any]:
+        """What is to be decided on. CommandError if there is no such thing."""
+        if kind == "domain":
+            domain = await self._domains.added(account, name.lower())
+            if domain is None:
+                raise _no_domain(account)
+            return {
+                "kind": kind,
+                "account": account,
+                "name": domain.name,
+                "status": domain.decision or "waits",
+                "has_dkim": domain.has_key,
+                "has_spf": self._domains.has_spf(domain),
+                "entered": domain.entered,
+            }
+        template = await self._template(account, name)
+        return {
+            "kind": "template",
+            "account": account,
+            "name": template.uid,
+            "title": template.name,
+            "status": template.status,
+            "version": template.version,
+            "changed": template.updated_at,
+            "dialect": template.dialect or "",
+            "subject": template.subject or "",
+            "text": template.text or "",
+            "html": template.html or "",
+        }
+
+    async def decide(self, kind: str, account: str, name: str, verdict: str, reason: str, seen: str) -> str:
+        """Also what was decided otherwise before; of a template, only the version that was ``seen``, if one was.
+
+        CommandError if there is no such thing.
+        """
         if verdict not in _DECISIONS:
             raise CommandError('the verdict is "approve" or "reject"')
         decision: dict[str, Any] = {
@@ -37,18 +70,29 @@ class Approvals:
             "rejection_reason": reason or None if verdict == "reject" else None,
         }
         if kind == "domain":
-            domain = await self._domains.added(account, name.lower())
-            if domain is None:
-                raise CommandError(f'the account "{account}" has added no such domain')
-            await self._domains.put(account, replace(domain, decision=_DECISIONS[verdict], **decision))
+            if seen:
+                raise CommandError("a domain has no version to be seen")
+            if await self._domains.decide(account, name.lower(), decision=_DECISIONS[verdict], **decision) is None:
+                raise _no_domain(account)
         elif kind == "template":
-            template = await self._templates.find(account, name)
-            if template is None:
-                raise CommandError(f'the account "{account}" has no such template')
-            await self._templates.put(account, replace(template, status=_DECISIONS[verdict], **decision))
+            async with self._templates.turn:
+                template = await self._template(account, name)
+                if seen not in ("", template.version):
+                    raise CommandError(f"it was changed since: look again, the version is {template.version} now")
+                await self._templates.put(account, replace(template, status=_DECISIONS[verdict], **decision))
         else:
             raise CommandError('the kind is "domain" or "template"')
         return f"{kind} {name} of {account}: {_DECISIONS[verdict]}"
+
+    async def _template(self, account: str, name: str) -> Template:
+        template = await self._templates.find(account, name)
+        if template is None:
+            raise CommandError(f'the account "{account}" has no such template')
+        return template
+
+
+def _no_domain(account: str) -> CommandError:
+    return CommandError(f'the account "{account}" has added no such domain')
 
 
 def _row(kind: str, account: str, name: str, since: str) -> dict[str, Any]:

@@ -62,17 +62,15 @@ class Domains:
     async def added(self, account: str, name: str) -> OwnedDomain | None:
         return (await self._made.all(account)).get(name)
 
-    async def count(self, account: str) -> int:
-        """How many were added."""
-        return len(await self._made.all(account))
-
-    async def add(self, account: str, name: str) -> OwnedDomain:
+    async def add(self, account: str, name: str) -> OwnedDomain | None:
+        """None if the account has as many as it may."""
         number = await self._mta.state.sequences.next(Counter("http_api.domain", account=account))
         domain = OwnedDomain(number, name, selector(account, name), entered=moment(self._mta.clock.now()))
-        return await self._made.put(account, name, domain)
+        return await self._made.add(account, name, domain, self._config.max_domains)
 
-    async def put(self, account: str, domain: OwnedDomain) -> OwnedDomain:
-        return await self._made.put(account, domain.name, domain)
+    async def decide(self, account: str, name: str, **decision: Any) -> OwnedDomain | None:
+        """With the operator's decision; None if the account has added no such domain."""
+        return await self._made.change(account, name, lambda domain: replace(domain, **decision))
 
     async def drop(self, account: str, domain: OwnedDomain) -> None:
         await self._made.drop(account, domain.name)
@@ -131,13 +129,18 @@ class Domains:
 
         It may have been decided on or deleted while the DNS was asked: that stays so.
         """
-        current = (await self._made.all(account)).get(domain.name)
+
+        def with_findings(current: OwnedDomain) -> OwnedDomain:
+            if current.id != domain.id:
+                return current
+            after = replace(current, **found)  # type: ignore[arg-type]
+            is_approved = self.is_waiting(after) and not self._config.moderate_domains
+            return replace(after, decision="approved") if is_approved else after
+
+        current = await self._made.change(account, domain.name, with_findings)
         if current is None or current.id != domain.id:
             return replace(domain, **found)  # type: ignore[arg-type]
-        after = replace(current, **found)  # type: ignore[arg-type]
-        if self.is_waiting(after) and not self._config.moderate_domains:
-            after = replace(after, decision="approved")
-        return after if after == current else await self.put(account, after)
+        return current
 
     async def _still_has_key(self, account: str, domain: OwnedDomain) -> bool:
         """Whoever has a domain no more must not keep it from its new owner."""

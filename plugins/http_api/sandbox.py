@@ -61,14 +61,9 @@ class Sandbox:
 
     async def add(self, account: str, address: Address) -> SandboxEmail | None:
         """None if the account has as many as it may. One that is here already stays as it is."""
+        made = SandboxEmail(address.mailbox, moment(self._mta.clock.now()))
         async with self._turn:
-            known = await self._made.all(account)
-            if found := known.get(_name(address)):
-                return found
-            if len(known) >= MOST:
-                return None
-            made = SandboxEmail(address.mailbox, moment(self._mta.clock.now()))
-            return await self._made.put(account, _name(address), made)
+            return await self._made.add(account, _name(address), made, MOST)
 
     async def new_code(self, account: str, address: Address) -> str | None:
         """A code to be mailed, in place of any before. None if it is too soon for another."""

@@ -1,6 +1,7 @@
 """Templates that account holders made, kept as their own documents."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,12 +34,22 @@ class Template(Redacted):
     created_at: str = ""
     updated_at: str = ""
 
+    @property
+    def version(self) -> str:
+        """Another one after each change of what is sent, which nobody can bring back by another text."""
+        said = [self.uid, self.name, self.subject, self.html, self.text, self.dialect]
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
+
 
 class Templates:
-    """The templates of all accounts, by account and ``uid``; a numeric id is one, too, if no uid is like it."""
+    """The templates of all accounts, by account and ``uid``; a numeric id is one, too, if no uid is like it.
+
+    Whoever changes one after a look at it does so in its ``turn``: nobody changes another meanwhile.
+    """
 
     def __init__(self, mta: Mta) -> None:
         self._mta = mta
+        self.turn = asyncio.Lock()
 
     async def find(self, account: str, name: str) -> Template | None:
         """By its uid, else by its id."""
@@ -67,14 +78,19 @@ class Templates:
     async def has(self, account: str, uid: str) -> bool:
         return await self._mta.state.documents.get(account, KIND, uid) is not None
 
-    async def count(self, account: str) -> int:
-        return len(await self._mta.state.documents.names(account, KIND))
-
-    async def add(self, account: str, template: Template) -> Template:
-        """With a new id, and the time."""
+    async def add(self, account: str, template: Template, most: int) -> Template | None:
+        """With a new id, and the time. None if the account has as many as it may: where several processes make the
+        last ones at once, each may be told so.
+        """
+        if await self._count(account) >= most:
+            return None
         number = await self._mta.state.sequences.next(Counter("http_api.template", account=account))
         now = moment(self._mta.clock.now())
-        return await self.put(account, replace(template, id=number, created_at=now))
+        made = await self.put(account, replace(template, id=number, created_at=now))
+        if await self._count(account) <= most:
+            return made
+        await self.drop(account, made)
+        return None
 
     async def put(self, account: str, template: Template) -> Template:
         template = replace(template, updated_at=moment(self._mta.clock.now()))
@@ -83,6 +99,9 @@ class Templates:
 
     async def drop(self, account: str, template: Template) -> None:
         await self._mta.state.documents.drop(account, KIND, template.uid)
+
+    async def _count(self, account: str) -> int:
+        return len(await self._mta.state.documents.names(account, KIND))
 
 
 def moment(at: datetime) -> str:

@@ -1,14 +1,13 @@
-"""Where webhooks that account holders made are kept: documents of the state, and a register that counts their changes.
+"""Where webhooks that account holders made are kept: documents of the state, whose changes every process is told.
 
-The law: whoever sees another number in the register than it has read by reads again. So the register changes after
-each change of a document, to a number that no sequence gives twice: not even one before a purge comes back.
+The rule: an account never has more than it may, and what is told as changed can be read.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 
-from mtaframe import Counter, EndpointFault, Mta
+from mtaframe import Counter, EndpointFault, Mta, Revisions
 from mtaframe_plugins.webhooks.made import Made, Wish, new, opened
 
 log = logging.getLogger("mtaframe.webhooks")
@@ -24,12 +23,12 @@ class Shelf:
     def __init__(self, mta: Mta, limit: int) -> None:
         self._state, self._clock = mta.state, mta.clock
         self.limit = limit
-        self._registers: dict[str, Counter] = {}
+        self._revisions = Revisions(mta.state, "webhooks.made")
         self._adding = asyncio.Lock()
 
     def number(self, account: str) -> int:
         """Another one after each change; 0: nothing was ever made. Known without asking."""
-        return self._state.registers.value(self._register(account))
+        return self._revisions.current(account)
 
     async def all(self, account: str) -> list[Made]:
         """In the order in which they were made."""
@@ -46,36 +45,30 @@ class Shelf:
         if len(await self._names(account)) >= self.limit:
             return TOO_MANY
         number = await self._state.sequences.next(Counter("webhooks.endpoint", account=account))
-        change = await self._next(account)
+        change = await self._revisions.next(account)
         made = new(account, number, wish, self._clock.now(), change)
         await self._put(made)
         if len(await self._names(account)) > self.limit:
             await self.drop(account, made.id)
             return AT_ONCE
-        await self._changed(account, change)
+        await self._revisions.changed(account, change)
         return made
 
     async def change(self, account: str, number: int, wish: Wish) -> Made | None:
         """None if there is none of that number."""
         if (old := await self._read(account, str(number))) is None:
             return None
-        changed = old.changed(wish, await self._next(account))
+        changed = old.changed(wish, await self._revisions.next(account))
         await self._put(changed)
-        await self._changed(account, changed.change)
+        await self._revisions.changed(account, changed.change)
         return changed
 
     async def drop(self, account: str, number: int) -> bool:
         """Whether there was one. The change is told also where there was none: an earlier try may have died halfway."""
         was_there = await self._read(account, str(number)) is not None
         await self._state.documents.drop(account, KIND, str(number))
-        await self._changed(account, await self._next(account))
+        await self._revisions.changed(account)
         return was_there
-
-    def _register(self, account: str) -> Counter:
-        found = self._registers.get(account)
-        if found is None:
-            found = self._registers[account] = Counter("webhooks.made", account=account)
-        return found
 
     async def _names(self, account: str) -> Sequence[str]:
         return await self._state.documents.names(account, KIND)
@@ -90,11 +83,3 @@ class Shelf:
 
     async def _put(self, made: Made) -> None:
         await self._state.documents.put(made.account, KIND, str(made.id), made.document())
-
-    async def _next(self, account: str) -> int:
-        return await self._state.sequences.next(self._register(account))
-
-    async def _changed(self, account: str, change: int) -> None:
-        register = self._register(account)
-        while not await self._state.registers.change(register, self._state.registers.value(register), change):
-            pass

@@ -263,16 +263,25 @@ def test_approvals_of_domains_and_templates_are_the_servers(conf: Path) -> None:
     main_file = conf / "mtaframe.toml"
     main_file.write_text(main_file.read_text().replace('["usage"', '["http_api", "usage"'))
     row = {"kind": "domain", "account": "shop", "name": "new.example", "since": "2026-11-01"}
-    with answering(conf, http_api_approvals=[row], http_api_decide=None) as asked:
+    shown = {"kind": "domain", "account": "shop", "name": "new.example", "has_dkim": True}
+    with answering(conf, http_api_approvals=[row], http_api_decide=None, http_api_show=shown) as asked:
         assert said("approvals", "list") == [row]
+        assert run("approvals", "show", "domain", "shop", "new.example").stdout.splitlines() == [
+            "kind      domain", "account   shop", "name      new.example", "has_dkim  yes",
+        ]  # fmt: skip
         assert (
             run("approvals", "approve", "domain", "shop", "new.example").stdout
             == "domain new.example of shop: approve\n"
         )
-        run("approvals", "reject", "template", "shop", "welcome")
+        run("approvals", "reject", "template", "shop", "welcome", "--reason", "rude")
+        unfit = run("approvals", "approve", "account", "x", "--seen", "1", code=2).stderr
+        assert "--seen is for domains and templates" in unfit
+    domain = {"kind": "domain", "account": "shop", "name": "new.example"}
+    template = {"kind": "template", "account": "shop", "name": "welcome"}
     assert asked[1:] == [
-        ("http_api.decide", {"kind": "domain", "account": "shop", "name": "new.example", "verdict": "approve"}),
-        ("http_api.decide", {"kind": "template", "account": "shop", "name": "welcome", "verdict": "reject"}),
+        ("http_api.show", domain),
+        ("http_api.decide", domain | {"verdict": "approve"}),
+        ("http_api.decide", template | {"verdict": "reject", "reason": "rude"}),
     ]
     answer = run("approvals", "list")
     assert (answer.stdout, "domains and templates are not shown" in answer.stderr) == ("none\n", True)

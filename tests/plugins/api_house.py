@@ -122,4 +122,4 @@ async def kept_template(running: Api, uid: str, account: str = "shop", **more: A
     generation = running.house.mta.generation
     assert generation is not None
     plugin = next(one.instance for one in generation.plugins.loaded if one.name == "http_api")
-    return await Templates(plugin.mta).add(account, Template(0, uid, uid.title(), **more))
+    return await Templates(plugin.mta).add(account, Template(0, uid, uid.title(), **more), 100)

@@ -60,7 +60,7 @@ class ViewedRegisters:
     def value(self, register: Counter) -> int:
         return self._registers.value(register)
 
-    def all(self, name: str) -> Mapping[Counter, int]:
+    def all(self, name: str | None = None) -> Mapping[Counter, int]:
         return self._registers.all(name)
 
     async def change(self, register: Counter, before: int, after: int) -> bool:

@@ -379,7 +379,7 @@ async def test_what_was_added_is_no_text_in_the_state_file_and_outlives_a_restar
     state = await open_state(settings, tmp_path, clock)
     mta = RecordingMta(clock=clock, accounts=accounts, state=state)
     await Domains(mta, HttpApi.Config()).add("shop", "canary-domain.example")
-    await Templates(mta).add("shop", Template(0, "canary-uid", "canary-name", text="canary-text"))
+    await Templates(mta).add("shop", Template(0, "canary-uid", "canary-name", text="canary-text"), 1)
     await state.close()
     octets = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
     assert octets
@@ -451,18 +451,30 @@ async def test_the_command_line_shows_and_decides_what_waits(tmp_path: Path) -> 
             made = {"template_uid": uid, "name": "Welcome", "text_body": "Hello"}
             assert (await running.call("POST", "/v1/templates", made))[0] == 201
 
-        async def run(*arguments: str) -> str:
+        async def run(*arguments: str, code: int = 0) -> str:
             command = [*arguments, "--conf", str(tmp_path)]
             answer = await asyncio.to_thread(CliRunner().invoke, main, command)
-            assert answer.exit_code == 0, answer.output
-            return answer.stdout
+            assert answer.exit_code == code, answer.output
+            return answer.output
 
         rows = json.loads(await run("approvals", "list", "--json"))
         assert [(row["kind"], row["account"], row["name"]) for row in rows] == [
             ("template", "shop", "one"), ("template", "shop", "two"),
         ]  # fmt: skip
-        assert await run("approvals", "approve", "template", "shop", "one") == "template one of shop: approved\n"
-        await run("api", "decide", "template", "shop", "two", "reject", "--reason", "rude")
+        shown = await run("approvals", "show", "template", "shop", "one")
+        assert shown.startswith("kind     template\naccount  shop\nname     one\ntitle    Welcome\nstatus   pending\n")
+        assert "\ntext:\nHello\n" in shown
+        version = json.loads(await run("approvals", "show", "template", "shop", "one", "--json"))["version"]
+        approve = f"approvals approve template shop one --seen {version}"
+        assert shown.endswith(f"\nmtaframe {approve}\n")
+        assert (await running.call("PUT", "/v1/templates/one", {"text_body": "Something else"}))[0] == 200
+        assert "it was changed since" in await run(*approve.split(), code=3)
+        version = json.loads(await run("approvals", "show", "template", "shop", "one", "--json"))["version"]
+        seen = ("--seen", version)
+        assert await run("approvals", "approve", "template", "shop", "one", *seen) == "template one of shop: approved\n"
+        assert "no such template" in await run("approvals", "show", "template", "shop", "three", code=3)
+        await run("approvals", "reject", "template", "shop", "two", "--reason", "rude")
+        assert (await running.call("GET", "/v1/templates/two"))[1]["data"]["rejection_reason"] == "rude"
         assert await run("approvals", "list") == "none\n"
         statuses = [row["status"] for row in (await running.call("GET", "/v1/templates"))[1]["data"]]
         assert statuses == ["approved", "rejected"]

@@ -101,10 +101,10 @@ class DomainCalls:
         if domain is None:
             if await self._domains.is_anothers(account, name):
                 raise Problem(400, "belongs to another account", "domain", more={"data": ""})
-            if await self._domains.count(account) >= self._config.max_domains:
-                text = f"the account has added {self._config.max_domains:,} domains, and may add no more"
-                raise Problem(400, text, more={"data": ""})
             domain = await self._domains.add(account, name)
+        if domain is None:
+            text = f"the account has added {self._config.max_domains:,} domains, and may add no more"
+            raise Problem(400, text, more={"data": ""})
         return done("Domain added", {"domain_id": domain.id})
 
     async def get(self, ask: Ask) -> HttpAnswer:

@@ -132,28 +132,29 @@ class TemplateCalls:
             raise Problem(400, "give the template a name", "template_uid")
         if not ask.data.name:
             raise Problem(400, "give the template a name for people", "name")
-        await self._room(ask, ask.data.template_uid)
-        template = self._fresh(_with(Template(0, "", ""), ask.data))
+        template = _with(Template(0, "", ""), ask.data)
         await self._check(ask, template)
-        template = await self._templates.add(ask.account.name, template)
+        async with self._templates.turn:
+            await self._add(ask, template)
         return done("Template created", [], status=201, template_uid=template.uid)
 
     async def change(self, ask: Ask) -> HttpAnswer:
-        before = await self._own(ask)
-        after = _with(before, ask.data)
-        if after.uid != before.uid:
-            await self._free(ask, after.uid)
-        await self._check(ask, after)
-        await self._templates.put(ask.account.name, self._fresh(after))
-        if after.uid != before.uid:
-            await self._templates.drop(ask.account.name, before)
+        await self._check(ask, _with(await self._own(ask), ask.data))
+        async with self._templates.turn:
+            before = await self._own(ask)
+            after = _with(before, ask.data)
+            if after.uid != before.uid:
+                await self._free(ask, after.uid)
+            await self._templates.put(ask.account.name, self._fresh(after))
+            if after.uid != before.uid:
+                await self._templates.drop(ask.account.name, before)
         return done("Template updated", [])
 
     async def copy(self, ask: Ask) -> HttpAnswer:
-        template = await self._own(ask)
-        uid = f"{template.uid[:54]}_copy_{secrets.token_hex(2)}"
-        await self._room(ask, uid)
-        await self._templates.add(ask.account.name, self._fresh(replace(template, uid=uid)))
+        async with self._templates.turn:
+            template = await self._own(ask)
+            uid = f"{template.uid[:54]}_copy_{secrets.token_hex(2)}"
+            await self._add(ask, replace(template, uid=uid))
         return done("Template copied", {"new_template_uid": uid})
 
     async def drop(self, ask: Ask) -> HttpAnswer:
@@ -166,10 +167,11 @@ class TemplateCalls:
             raise Problem(404, "there is no template of that name", "template_uid", code=_NOT_FOUND)
         return found
 
-    async def _room(self, ask: Ask, uid: str) -> None:
-        await self._free(ask, uid)
-        if await self._templates.count(ask.account.name) >= self._config.max_templates:
-            raise Problem(400, f"the account has {self._config.max_templates:,} templates, and may have no more")
+    async def _add(self, ask: Ask, template: Template) -> None:
+        await self._free(ask, template.uid)
+        most = self._config.max_templates
+        if await self._templates.add(ask.account.name, self._fresh(template), most) is None:
+            raise Problem(400, f"the account has {most:,} templates, and may have no more")
 
     async def _free(self, ask: Ask, uid: str) -> None:
         if await self._templates.has(ask.account.name, uid):
