@@ -4,13 +4,11 @@ The law: only CR LF ends a line, and only CR LF . CR LF ends a message. Never mo
 comes, and no octet is looked at twice for the same thing.
 """
 
-import re
 from collections.abc import Callable
 
 CRLF = b"\r\n"
 END_OF_DATA = b"\r\n.\r\n"
 
-_DOT = re.compile(rb"\n\.")
 _STUFFED = b"\r\n."
 
 
@@ -103,11 +101,11 @@ class Framing:
     def _is_message_there(self) -> bool:
         """As long as no line begins with a dot, that is all that is looked for: nothing is found faster."""
         if not self._has_dots:
-            found = _DOT.search(self.input, self._searched)
-            if found is None or len(self.input) < found.end() + 2:
-                self._searched = found.start() if found is not None else max(0, len(self.input) - 1)
+            found = self.input.find(_STUFFED, self._searched)
+            if found < 0 or len(self.input) < found + len(END_OF_DATA):
+                self._searched = found if found >= 0 else max(0, len(self.input) - len(_STUFFED) + 1)
                 return self._stays_within()
-            self._searched = max(0, found.start() - 1)
+            self._searched = found
             if not self.input.startswith(END_OF_DATA, self._searched):
                 self._has_dots = True
         self._at = self.input.find(END_OF_DATA, self._searched)
