@@ -7,7 +7,7 @@ PYTEST := $(VENV)/bin/pytest -q --durations=20
 TESTS ?=
 BENCH := $(VENV)/bin/python -m contrib.bench
 
-.PHONY: help run deps check test test-long fuzz docs lock bench bench-latency bench-held bench-merge bench-large clean
+.PHONY: help run deps check test test-long fuzz docs lock bench bench-latency bench-held bench-merge bench-plugins bench-large clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,10 @@ bench-held: $(VENV)/.developing  ## thousands of transactions held open
 
 bench-merge: $(VENV)/.developing  ## personalised copies per second
 	@$(BENCH) merge $(ARGUMENTS)
+
+bench-plugins: $(VENV)/.developing  ## what each plugin adds to a message
+	@contrib/bench/install
+	@$(BENCH) plugins $(ARGUMENTS)
 
 bench-large: $(VENV)/.developing  ## large messages
 	@contrib/bench/install

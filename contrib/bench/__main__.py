@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from contrib.bench import contest, held, latency, machine, merge, page, plot, programs, stall, table
+from contrib.bench import contest, held, latency, machine, merge, page, plot, plugins, programs, stall, table
 from contrib.bench.contest import Standings
 from contrib.bench.process import ROOT, BenchError
 from contrib.bench.rows import LIMIT, ROWS, chosen
@@ -164,6 +164,20 @@ def merged(recipients: int, size: int, seconds: float, **options: Any) -> None:
             told(f"{dialect}, {recipients} recipients")
             found.append(merge.merged(dialect, recipients, size, seconds))
     _written("merge", merge.table(found), [each.as_json() for each in found], options)
+
+
+@main.command("plugins")
+@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
+@click.option("--sessions", default=20, show_default=True)
+@click.option("--seconds", default=3.0, show_default=True, help="Of load, for each run.")
+@click.option("--size", default=10_240, show_default=True, help="Octets of text of a message.")
+@_output
+def shares(rounds: int, sessions: int, seconds: float, size: int, **options: Any) -> None:
+    """What each plugin adds to a message."""
+    taking_part = plugins.rows()
+    with _progress(rounds * len(taking_part)) as told:
+        [standings] = contest.results(taking_part, [Load(sessions, size, seconds)], rounds, told)
+    _written("plugins", plugins.table(standings), standings.as_json(), options)
 
 
 @main.command("large")

@@ -15,7 +15,7 @@ from contrib.bench.trial import Load, Measured
 from tests.conftest import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-BLOCKS = ("throughput", "latency", "held", "merge", "large")
+BLOCKS = ("throughput", "latency", "held", "merge", "plugins", "large")
 
 
 def standings(**rates: tuple[float, ...]) -> Standings:

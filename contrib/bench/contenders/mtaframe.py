@@ -37,6 +37,10 @@ tls = "off"
 domains = {domains}
 """
 _DKIM = '[[key]]\ndomain = "example.com"\nselector = "s1"\nfile = "{key}"\nalgorithm = "rsa-sha256"\n'
+MISSION = ("webhooks", "thresholds", "merge_tags", "spam_filter", "dkim", "smart_host", "ip_pools")
+"""The six plugins of the mission, and the transport."""
+BUNDLED = ("webhooks", "usage", "admission", "thresholds", "merge_tags", "http_api", *MISSION[3:])
+"""All that come with mtaframe, as its configuration has them, but for the sandbox, which keeps the mail."""
 _ACCOUNTS = '[[account]]\nname = "shop"\ndomains = ["example.com"]\n'
 _POOLS = """\
 default_pool = "shared"
@@ -79,9 +83,8 @@ def dkim(place: Place) -> Iterator[Running]:
 
 
 @contextmanager
-def everything(place: Place) -> Iterator[Running]:
-    """All six plugins of the mission at work, with an HTTP server that stands in for rspamd and takes the events."""
-    plugins = ["webhooks", "thresholds", "merge_tags", "spam_filter", "dkim", "smart_host", "ip_pools"]
+def with_plugins(plugins: Sequence[str], place: Place) -> Iterator[Running]:
+    """These plugins at work, with an HTTP server that stands in for rspamd and takes the events."""
     with ExitStack() as stack:
         neighbours = stack.enter_context(Neighbours(place.folder))
         files = {
@@ -92,6 +95,7 @@ def everything(place: Place) -> Iterator[Running]:
             "thresholds": _LIMITS,
             "webhooks": _WEBHOOKS.format(url=neighbours.url),
         }
+        files = {name: text for name, text in files.items() if name == "accounts" or name in plugins}
         running = stack.enter_context(_mtaframe(place, plugins, files))
         yield Running(running.port, running.programs, neighbours.remark)
 
