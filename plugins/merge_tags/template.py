@@ -33,10 +33,13 @@ class Template:
         self._texts: dict[Part, Fillable] = {}
         self._filenames: dict[Part, Fillable] = {}
         for part in parts(message):
-            if (text := _text(part, dialect)) is not None:
+            if part.is_sealed:
+                continue  # what is signed or encrypted is left alone
+            name = part.filename
+            if (text := _text(part, name, dialect)) is not None:
                 self._texts[part] = text
-            if (name := _filename(part, dialect)) is not None:
-                self._filenames[part] = name
+            if name and (filename := dialect.cut(name, filename_places, "the name of an attachment")) is not None:
+                self._filenames[part] = filename
         self._names = frozenset(name for text in self._fillables() for name in text.names)
         self._last: tuple[Private[Variable], Style, Message] | None = None
 
@@ -104,19 +107,14 @@ def _filled(field: Field, runs: list[Run], values: Values) -> str | None:
     return folded_value(field.name, "".join(run.raw if text is None else run.encoded(text) for run, text in done))
 
 
-def _text(part: Part, dialect: Dialect) -> Fillable | None:
-    """The text of a part that people read, or open. What is signed or encrypted is left alone."""
-    places = None if part.is_sealed else _PLACES.get(part.content_type)
+def _text(part: Part, filename: str | None, dialect: Dialect) -> Fillable | None:
+    """The text of a part that people read, or open."""
+    places = _PLACES.get(part.content_type)
     text = part.text if places is not None else None
     if text is None or places is None:
         return None
-    attached = part.disposition == "attachment" or part.filename is not None
+    attached = filename is not None or part.disposition == "attachment"
     return dialect.cut(text, places, "an attachment" if attached else f"the {part.content_type} part")
-
-
-def _filename(part: Part, dialect: Dialect) -> Fillable | None:
-    name = None if part.is_sealed else part.filename
-    return dialect.cut(name, filename_places, "the name of an attachment") if name else None
 
 
 def _are_alike(one: Variable, other: Variable) -> bool:
