@@ -7,6 +7,8 @@ from urllib.parse import unquote_to_bytes
 from mtaframe.charset import codec
 
 _PARAMETER = re.compile(r';\s*+([^\s=;"*]++)(\*[0-9*]*+)?\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;"]*+))', re.DOTALL)
+_WITH_RUBBISH = re.compile(_PARAMETER.pattern + "[^;]*+", re.DOTALL)
+"""A parameter, and what stands between its value and the next one."""
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -32,8 +34,11 @@ def with_parameter(value: str, name: str, text: str) -> str:
 
 
 def without_parameter(value: str, name: str) -> str:
-    """The value without one parameter, in whatever pieces it stands; another can be put behind it."""
-    return _PARAMETER.sub(lambda found: "" if found[1].lower() == name else _closed(found), value).rstrip("; ")
+    """The value without one parameter, in whatever pieces it stands; another can be put behind it.
+
+    Rubbish behind it goes along: it would become a part of what stands before.
+    """
+    return _WITH_RUBBISH.sub(lambda found: "" if found[1].lower() == name else _closed(found), value).rstrip("; ")
 
 
 def _closed(found: re.Match[str]) -> str:
