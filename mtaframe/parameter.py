@@ -43,7 +43,10 @@ def without_parameter(value: str, name: str) -> str:
 
 def _closed(found: re.Match[str]) -> str:
     """A parameter whose quote ends: what stands behind it would become its value."""
-    return f'{found[0]}"' if found[3] is not None and found.end() == found.end(3) else found[0]
+    if found[3] is None:
+        return found[0]
+    text, rest = found[0][: found.end(3) - found.start()], found[0][found.end(3) - found.start() :]
+    return found[0] if rest.startswith('"') else f'{text}"'
 
 
 def _joined(numbered: Mapping[int, tuple[str, bool]]) -> str:

@@ -31,6 +31,7 @@ def test_parameters(value: str, expected: dict[str, str]) -> None:
         ('text/html;charset=""!', "text/html; charset=utf-8"),
         ('text/html; charset=a"b"; format=flowed', "text/html; format=flowed; charset=utf-8"),
         ('text/html; name=""!; charset=x', 'text/html; name=""!; charset=utf-8'),
+        ('text/html; name="never closed\\', 'text/html; name="never closed"; charset=utf-8'),
         ('text/html; name="never closed', 'text/html; name="never closed"; charset=utf-8'),
     ],
 )
