@@ -24,8 +24,10 @@ def month_of(text: str | None, now: datetime) -> date:
     found = _MONTH.fullmatch(text)
     try:
         assert found is not None
-        return date(int(found[1]), int(found[2]), 1)
-    except (AssertionError, ValueError):
+        first = date(int(found[1]), int(found[2]), 1)
+        whole_month(first)
+        return first
+    except (AssertionError, ValueError, OverflowError):
         raise ValueError("a month is written as 2026-11") from None
 
 

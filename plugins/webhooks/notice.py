@@ -147,7 +147,7 @@ def sound_object(text: str) -> dict[str, Any]:
     try:
         text.encode()
         found = json.loads(text, parse_constant=_no_number)
-        json.dumps(found, ensure_ascii=False).encode()
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as a number beyond all
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

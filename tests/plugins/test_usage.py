@@ -226,7 +226,9 @@ async def test_the_command_shows_accounts_streams_and_families() -> None:
     assert days == [("2026-03-01", "other", None), ("2026-03-02", "other", 1)]
 
 
-@pytest.mark.parametrize("options", [{"month": "november"}, {"month": "2026-13"}, {"account": "nobody"}])
+@pytest.mark.parametrize(
+    "options", [{"month": "november"}, {"month": "2026-13"}, {"month": "9999-12"}, {"account": "nobody"}]
+)
 async def test_the_command_says_what_is_wrong(options: dict[str, str]) -> None:
     with pytest.raises(CommandError, match=r"a month is written as 2026-11|there is no such account"):
         await Meter().plugin.months(**options)

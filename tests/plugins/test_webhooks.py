@@ -201,6 +201,8 @@ async def test_our_own_reports_are_no_news_nor_is_what_a_result_has_told(mta: Re
         (b"{}", None),
         (b'["a"]', None),
         (b'{"a": NaN}', None),
+        (b'{"a": 1e999}', None),
+        (b'{"a": [-1e999]}', None),
         (b'{"a": "\xff"}', None),
         (b'{"a": "\\ud800"}', None),
         (b'{"a": ' + b"[" * 4000 + b"}", None),
