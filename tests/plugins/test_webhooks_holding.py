@@ -207,6 +207,22 @@ async def test_410_switches_it_off_until_it_is_saved_again(begun: Begun) -> None
         await until(lambda: len(receiver.taken) == 1)
 
 
+@pytest.mark.parametrize("last", [410, (503, {"Retry-After": "3600"}), 500])
+async def test_what_the_old_url_answers_at_last_is_no_answer_of_the_new_one(
+    last: int | tuple[int, dict[str, str]], begun: Begun
+) -> None:
+    async with Receiver(always=last, delay=0.2) as before, Receiver() as moved:
+        plugin = await begun(connections=1)
+        mine = await made(plugin, before.url)
+        tell(plugin)
+        await until(lambda: before.events)
+        await made(plugin, moved.url, mine.id)
+        tell(plugin)
+        await until(lambda: len(moved.taken) == 2)
+        [line] = [line for _, _, line in plugin._all_lines()]
+        assert (line.state, line.dropped, len(before.events)) == ("on", 0, 1)
+
+
 class Moody(Documents):
     """Documents that can't be read for a while."""
 
