@@ -40,8 +40,11 @@ class Counters(Protocol):
     async def add(self, amounts: Mapping[Counter, int]) -> None:
         """Add to several counters, now. Other processes know it within a tenth of a second."""
 
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> Sequence[int]:
-        """What each has counted since the hour of ``since``, in the order asked."""
+    async def sums(self, counters: Sequence[Counter], since: datetime, until: datetime | None = None) -> Sequence[int]:
+        """What each has counted since the hour of ``since``, in the order asked.
+
+        ``until`` ends it with the hour before that one, which is over: of what is counted meanwhile it has nothing.
+        """
 
     async def clear(self, counters: Iterable[Counter]) -> None:
         """Begin again at nothing."""

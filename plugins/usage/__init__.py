@@ -25,7 +25,7 @@ from mtaframe import (
     event_type,
     hookimpl,
 )
-from mtaframe_plugins.usage.days import after, days_of, month_of, whole_month
+from mtaframe_plugins.usage.days import after, days_of, midnight, month_of, whole_month
 from mtaframe_plugins.usage.meter import CHARGED, COUNTED, Meter
 from mtaframe_plugins.usage.table import rows_of
 
@@ -122,22 +122,18 @@ class Usage(Plugin):
         return {day: table for day, table in kept.items() if table}
 
     async def _by_day(self, counters: Sequence[Counter], days: Sequence[date]) -> Mapping[date, Sequence[int]]:
-        """What each counted on each of these days, which follow one another."""
-        found: dict[date, Sequence[int]] = {}
-        later = await self._since(counters, after(days[-1])) if days else ()
-        for day in reversed(days):
-            sums = await self._since(counters, day)
-            found[day] = [now - then for now, then in zip(sums, later, strict=True)]
-            later = sums
-        return dict(sorted(found.items()))
+        """What each counted on each of these days."""
+        return {day: await self._between(counters, day, day) for day in days}
 
-    async def _since(self, counters: Sequence[Counter], day: date) -> Sequence[int]:
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        if midnight > self._now():
+    async def _between(self, counters: Sequence[Counter], first: date, last: date) -> Sequence[int]:
+        """What each counted from the one day to the other, both included."""
+        begin, end, now = midnight(first), midnight(after(last)), self._now()
+        if begin > now:
             return [0] * len(counters)
         sums: list[int] = []
         for at in range(0, len(counters), AT_ONCE):
-            sums += await self.mta.state.counters.sums(counters[at : at + AT_ONCE], midnight)
+            part = counters[at : at + AT_ONCE]
+            sums += await self.mta.state.counters.sums(part, begin, end if end <= now else None)
         return sums
 
     def _now(self) -> datetime:
@@ -169,8 +165,7 @@ class Usage(Plugin):
         if by_day:
             found = await self._by_day(counters, days_of(begin, end, self._now()))
         else:
-            sums, later = await self._since(counters, begin), await self._since(counters, after(end))
-            found = {first: [now - then for now, then in zip(sums, later, strict=True)]}
+            found = {first: await self._between(counters, begin, end)}
         rows: list[Mapping[str, Any]] = []
         for day, counts in found.items():
             period = {"day": day.isoformat()} if by_day else {"month": f"{first:%Y-%m}"}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 KEPT = 62
 """Days that are ever looked at: the state may be told to remember more than its 45, and a month begins somewhere."""
@@ -34,6 +34,11 @@ def month_of(text: str | None, now: datetime) -> date:
 def after(day: date) -> date:
     """The next one."""
     return day + timedelta(days=1)
+
+
+def midnight(day: date) -> datetime:
+    """When it begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def whole_month(first: date) -> tuple[date, date]:

@@ -78,9 +78,9 @@ class SlowCounters(Counters):
         await asyncio.sleep(0)
         await super().add(amounts)
 
-    async def sums(self, counters: Any, since: Any) -> list[int]:
+    async def sums(self, counters: Any, since: Any, until: Any = None) -> list[int]:
         await asyncio.sleep(0)
-        found = await super().sums(counters, since)
+        found = await super().sums(counters, since, until)
         await asyncio.sleep(0)
         return found
 

@@ -1,5 +1,6 @@
 """What is metered: recipients by account, stream, day and outcome, charged once, alike in every process."""
 
+import asyncio
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -155,6 +156,23 @@ async def test_a_day_is_one_in_utc_and_days_without_anything_are_left_out() -> N
     }
     assert await meter.usage(since=date(2026, 3, 2), until=date(2026, 3, 1)) == {}
     assert await meter.usage(since=date(1, 1, 1), until=date(2026, 2, 27)) == {date(2026, 2, 27): {"delivered": 1}}
+
+
+async def test_what_is_counted_while_a_past_month_is_read_is_none_of_it() -> None:
+    clock = VirtualClock(datetime(2026, 2, 28, 23, tzinfo=UTC))
+    one, other = (Meter(clock, state) for state in views(clock))
+    await one.tell(DELIVERED)
+    clock.advance(86400)
+
+    async def busy() -> None:
+        while True:
+            await other.tell(DELIVERED)
+
+    mail = asyncio.create_task(busy())
+    for _ in range(9):
+        assert [row["charged"] for row in await one.rows(month="2026-02", account="shop")] == [1]
+        assert await one.usage(since=date(2026, 2, 1), until=date(2026, 2, 28)) == {date(2026, 2, 28): {"delivered": 1}}
+    mail.cancel()
 
 
 async def test_a_month_begins_at_nothing() -> None:
