@@ -34,6 +34,10 @@ class Counter:
                 raise ValueError(f"a counter's {part} is a name in lower case")
 
 
+PURGES = Counter("state.purges")
+"""The register that counts how often an account was purged: with another number, figures in RAM are to be read anew."""
+
+
 class Counters(Protocol):
     """Integers over time, exact to the hour, for 45 days."""
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from mtaframe import AccountStanding, CommandError, EventType, Outcome, Standing
+from mtaframe.state.commands import answer
 from mtaframe.testing import (
     RecordingMta,
     VirtualClock,
@@ -168,6 +169,17 @@ async def test_resume_begins_again_at_nothing() -> None:
     assert await trial.standing() is Standing.WARNED
     with pytest.raises(CommandError, match="no such account"):
         await trial.plugin.resume("shpo")
+
+
+async def test_an_account_that_was_purged_begins_at_nothing() -> None:
+    trial = Trial(policy=[BOUNCES])
+    await trial.tell(DELIVERED, 80)
+    await trial.tell(BOUNCED, 20)
+    assert await trial.standing() is Standing.SUSPENDED
+    await answer(trial.mta.state, "state.purge", {"account": "shop"})
+    await trial.tell(DELIVERED)
+    assert await trial.standing() is Standing.GOOD
+    assert [row["sent"] for row in await trial.plugin.show()] == [1]
 
 
 async def test_the_operator_suspends_too() -> None:

@@ -15,9 +15,11 @@ from mtaframe import (
     Plugin,
     Reply,
 )
+from mtaframe.state.commands import answer
 from mtaframe.storage import State
 from mtaframe.testing import RecordingMta, VirtualClock, account, delivery, envelope, event, result, session
 from mtaframe_plugins.usage import Usage
+from tests.core.state_server import serving
 from tests.plugins.shared_state import views
 
 E = EventType
@@ -250,6 +252,21 @@ async def test_the_command_shows_accounts_streams_and_families() -> None:
 async def test_the_command_says_what_is_wrong(options: dict[str, str]) -> None:
     with pytest.raises(CommandError, match=r"a month is written as 2026-11|there is no such account"):
         await Meter().plugin.months(**options)
+
+
+async def test_an_account_that_was_purged_begins_at_nothing_everywhere() -> None:
+    async with serving(2) as (server, workers):
+        one, other = (Meter(server.clock, worker) for worker in workers)
+        for meter in (one, other):
+            await meter.plugin.start()
+        await one.tell(DELIVERED, DELIVERED)
+        assert [await one.month(), await other.month("club")] == [2, 0]
+        await answer(server.state, "state.purge", {"account": "shop"}, server.desk.change)
+        assert [await one.month(), await other.month()] == [0, 0]
+        await one.tell(DELIVERED)
+        await server.quiet()
+        assert [await one.month(), await other.month()] == [1, 1]
+        assert await other.plugin.last() == {"shop": server.clock.now().date().isoformat()}
 
 
 async def test_the_last_day_of_an_account_is_known_for_good() -> None:
