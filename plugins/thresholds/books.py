@@ -143,18 +143,20 @@ class Books:
         return book
 
     def is_current(self, book: Book) -> bool:
-        return book.hour == self._hour() and book.edition == self._edition and book.begun == self._begun(book)
+        return book.hour == self.hour and book.edition == self._edition and book.begun == self._begun(book)
 
     def _begun(self, book: Book) -> tuple[int, int]:
         """Other numbers each time that its counting begins again: with a resume, or with a purge."""
         registers = self._state.registers
         return registers.value(book.resumes), registers.value(PURGES)
 
-    def _hour(self) -> int:
+    @property
+    def hour(self) -> int:
+        """The number of the hour that it is."""
         return int(self._clock.now().timestamp()) // HOUR
 
     async def _read(self, book: Book) -> None:
-        now, hour, begun = self._clock.now(), self._hour(), self._begun(book)
+        now, hour, begun = self._clock.now(), self.hour, self._begun(book)
         rules, mode, edition = self.rules, self.mode, self._edition
         book.fresh = fresh = {}
         for hours in {rule.hours for rule in rules} or {1}:

@@ -132,6 +132,16 @@ async def test_what_was_not_sent_gives_its_place_back(outcome: Any, kept: bool) 
     assert (await trial.rcpt() != "") == kept
 
 
+async def test_the_place_of_an_hour_that_is_over_is_none_of_the_next_one() -> None:
+    trial = Trial(limit=[{"per_hour": 2, "per_day": 5}])
+    joined = [await trial.plugin.on_rcpt(envelope([], account="shop"), recipient()) for _ in range(2)]
+    mail = envelope(joined, account="shop")
+    trial.clock.advance(3600)
+    for one in joined:
+        await trial.plugin.on_result(delivery(one, envelope=mail), LATER)
+    assert [await trial.rcpt() for _ in range(3)] == ["", "", HOUR_OVER.format(2, "14:00")]
+
+
 async def test_a_limited_account_has_a_share_left() -> None:
     trial = Trial(policy=[BOUNCES], limit=[{"accounts": ["shop"], "per_hour": 40}])
     for name in ("shop", "other"):
