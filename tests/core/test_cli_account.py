@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import errno
 import json
 import os
 import threading
@@ -155,6 +156,24 @@ def test_suspend_resume_and_close_change_one_line(conf: Path) -> None:
     assert '"shop"?' in run("account", "close", "sho", code=1).stderr
 
 
+@pytest.mark.parametrize(("before", "says"), [("pending", "waits for approval"), ("closed", "is closed")])
+def test_suspend_opens_no_closed_account_and_is_no_way_round_approval(conf: Path, before: str, says: str) -> None:
+    text = ACCOUNTS + f'status = "{before}"\n'
+    (conf / "accounts.toml").write_text(text)
+    assert says in run("account", "suspend", "shop", code=1).stderr
+    assert (conf / "accounts.toml").read_text() == text
+
+
+def test_a_write_that_fails_leaves_no_file_behind(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    there = sorted(conf.iterdir())
+    monkeypatch.setattr("os.replace", busy)
+    assert "can't be written: Device or resource busy" in run("account", "suspend", "shop", code=1).stderr
+    assert sorted(conf.iterdir()) == there
+
+
 def test_a_token_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> None:
     first = said("account", "rotate", "shop")["token"]
     assert first["name"] == "default", "the first one of an account that had none"
@@ -168,6 +187,18 @@ def test_a_token_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> No
     assert accounts(conf).of_token(first["text"]) is None
     assert all(accounts(conf).of_token(one["text"]) for one in (second["token"], third))
     assert said("account", "rotate", "shop", "--token", "default-2")["token"]["name"] == "default-3"
+
+
+def test_a_token_that_is_renewed_speaks_as_the_old_one(conf: Path) -> None:
+    run("account", "rotate", "shop")
+    path = conf / "accounts.toml"
+    path.write_text(path.read_text() + 'dialect = "2021"\n')
+    for more in ([], ["--token", "default", "--now"]):
+        run("account", "rotate", "shop", *more)
+    assert [(token.name, token.dialect) for token in accounts(conf)["shop"].tokens] == [
+        ("default", "2021"),
+        ("default-2", "2021"),
+    ]
 
 
 def test_a_password_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> None:
