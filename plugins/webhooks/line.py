@@ -322,7 +322,7 @@ def retry_after(value: str, now: datetime) -> float | None:
     try:
         until = parsedate_to_datetime(value)
         return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
