@@ -349,7 +349,7 @@ class Thresholds(Plugin):
         await self._books.clear(book)
         log.info("account good account=%s before=%s by=operator reason=- mode=%s", account, STEPS[before].value,
                  self._books.mode)  # fmt: skip
-        if not self._shadow:
+        if before >= LIMITED and not self._shadow:
             self.mta.emit(self._event(T.ACCOUNT_RESUMED, account, None, "operator"))
         return f"{account} stands good; counting begins again"
 
@@ -361,7 +361,8 @@ class Thresholds(Plugin):
             raise CommandError("nobody is suspended in a shadow run; see the key mode")
         if book.standing == SUSPENDED:
             raise CommandError(f"{account} is suspended already")
-        await self._move(book, SUSPENDED, None, "operator")
+        while book.standing != SUSPENDED:  # whoever else moves it meanwhile
+            await self._move(book, SUSPENDED, None, "operator")
         return f"{account} is suspended"
 
     async def _known(self, account: str) -> Book:

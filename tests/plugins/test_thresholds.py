@@ -182,6 +182,12 @@ async def test_an_account_that_was_purged_begins_at_nothing() -> None:
     assert [row["sent"] for row in await trial.plugin.show()] == [1]
 
 
+async def test_resuming_who_is_not_held_down_is_no_news() -> None:
+    trial = Trial(policy=[BOUNCES])
+    await trial.plugin.resume("shop")
+    assert trial.told() == []
+
+
 async def test_the_operator_suspends_too() -> None:
     trial = Trial(**SHIPPED)
     assert await trial.plugin.suspend("shop") == "shop is suspended"
