@@ -153,6 +153,16 @@ async def test_changes_at_once_end_alike_in_all_processes(begun: Begun) -> None:
                 line.end()
 
 
+async def test_what_is_deleted_stays_deleted_whoever_saves_it_at_the_same_moment(begun: Begun) -> None:
+    async with serving(2) as (_, workers):
+        one, other = [await begun(worker) for worker in workers]
+        for saver in (one, other):
+            for _ in range(10):
+                mine = await made(one, ELSEWHERE)
+                await asyncio.gather(save(saver, ELSEWHERE, mine.id), drop(one, mine.id))
+                assert await listed(one) == ()
+
+
 async def test_a_purge_ends_them_and_what_is_made_after_it_is_known_everywhere(begun: Begun) -> None:
     async with serving(2) as (server, workers), Receiver() as before, Receiver() as after:
         one, other = [await begun(worker) for worker in workers]
