@@ -25,7 +25,7 @@ from mtaframe import (
     event_type,
     hookimpl,
 )
-from mtaframe_plugins.usage.days import after, days_of, midnight, month_of, whole_month
+from mtaframe_plugins.usage.days import after, days_of, days_of_month, midnight, month_of, whole_month
 from mtaframe_plugins.usage.meter import CHARGED, COUNTED, Meter
 from mtaframe_plugins.usage.table import rows_of
 
@@ -163,7 +163,7 @@ class Usage(Plugin):
         counters = [Counter(name, *scope) for scope in scopes for name in names]
         begin, end = whole_month(first)
         if by_day:
-            found = await self._by_day(counters, days_of(begin, end, self._now()))
+            found = await self._by_day(counters, days_of_month(first, self._now()))
         else:
             found = {first: await self._between(counters, begin, end)}
         rows: list[Mapping[str, Any]] = []

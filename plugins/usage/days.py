@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 KEPT = 62
-"""Days that are ever looked at: the state may be told to remember more than its 45, and a month begins somewhere."""
+"""Days that a question looks at: the state may be told to remember more than its 45, and a month begins somewhere."""
 
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 
@@ -14,6 +14,12 @@ def days_of(since: date, until: date, now: datetime) -> Sequence[date]:
     """The days from one to the other, both included, of which there can be something."""
     today = now.date()
     first, last = max(since, today - timedelta(days=KEPT)), min(until, today)
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def days_of_month(first: date, now: datetime) -> Sequence[date]:
+    """Its days, until today, however long ago."""
+    last = min(whole_month(first)[1], now.date())
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +370,19 @@ def test_usage_as_table_json_and_csv(conf: Path) -> None:
         assert run("usage").stdout == "none\n"
         assert run("usage", "--csv", "--by-day").stdout.startswith("day,account,parent,of,stream,charged,request,")
     assert "no running mtaframe" in run("usage", code=3).stderr
+
+
+def test_usage_says_what_is_missing_of_a_month_that_is_half_forgotten(conf: Path) -> None:
+    today = datetime.now(UTC).date()
+    first = (today - timedelta(days=60)).replace(day=1)
+    kept = today - timedelta(days=45)
+    with answering(conf, usage_months=[]):
+        answer = run("usage", "--month", f"{first:%Y-%m}")
+        assert answer.stderr == f"mtaframe: counts are kept for 45 days: those before {kept} are missing\n"
+        assert run("usage").stderr == ""
+        text = (conf / "mtaframe.toml").read_text()
+        (conf / "mtaframe.toml").write_text(text + '[state]\ncounters = "100d"\n')
+        assert run("usage", "--month", f"{first:%Y-%m}").stderr == ""
 
 
 def test_prune_needs_the_server_for_nobody_else_knows(conf: Path) -> None:

@@ -15,6 +15,7 @@ from mtaframe import (
     Plugin,
     Reply,
 )
+from mtaframe.state import MemoryState
 from mtaframe.state.commands import answer
 from mtaframe.storage import State
 from mtaframe.testing import RecordingMta, VirtualClock, account, delivery, envelope, event, result, session
@@ -244,6 +245,15 @@ async def test_the_command_shows_accounts_streams_and_families() -> None:
     await meter.tell(DELIVERED, name="other")
     days = [(row["day"], row["account"], row.get("charged")) for row in await meter.rows(account="other", by_day=True)]
     assert days == [("2026-03-01", "other", None), ("2026-03-02", "other", 1)]
+
+
+async def test_each_day_of_a_month_is_shown_for_as_long_as_the_month_is() -> None:
+    clock = VirtualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    meter = Meter(clock, MemoryState(clock, 400 * 86400))
+    await meter.tell(DELIVERED, name="other")
+    clock.advance(120 * 86400)
+    [row] = await meter.rows(month="2026-03")
+    assert [row["charged"]] == [day["charged"] for day in await meter.rows(month="2026-03", by_day=True)] == [1]
 
 
 @pytest.mark.parametrize(
