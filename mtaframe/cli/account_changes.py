@@ -142,3 +142,5 @@ def _set_status(folder: Path, name: str, status: str, as_json: bool) -> None:
         print_json({"account": name, "status": status, "changed": is_changed})
     elif not is_changed:
         click.echo(f"{name} is {status} already")
+    if status == "approved":
+        file.tell_who_bars(name)

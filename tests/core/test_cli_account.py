@@ -164,6 +164,17 @@ def test_suspend_opens_no_closed_account_and_is_no_way_round_approval(conf: Path
     assert (conf / "accounts.toml").read_text() == text
 
 
+def test_who_is_resumed_or_approved_below_one_that_may_not_send_is_told_so(conf: Path) -> None:
+    run("account", "add", "club", "--parent", "shop", "--pending")
+    run("account", "suspend", "shop")
+    run("account", "suspend", "group")
+    still = 'mtaframe: "{}" may not send yet: "{}" above it is suspended\n'
+    assert run("approvals", "approve", "account", "club").stderr == still.format("club", "shop")
+    assert run("account", "resume", "shop").stderr == still.format("shop", "group")
+    assert run("account", "resume", "shop", "--json").stderr == still.format("shop", "group")
+    assert run("account", "resume", "group").stderr == ""
+
+
 def test_a_write_that_fails_leaves_no_file_behind(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: object) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy")
