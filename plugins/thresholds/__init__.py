@@ -53,7 +53,7 @@ __all__ = ["LimitSettings", "PolicySettings", "Thresholds", "ThresholdsSettings"
 
 NAME = "thresholds"
 HELD, HANDED_OFF = "hold", "handoff"
-"""The note of an envelope that was held, and who has delivered what a smart host took."""
+"""The note of an envelope that was held and who gives it up at last; who has delivered what a smart host took."""
 log = logging.getLogger("mtaframe.thresholds")
 
 T = EventType
@@ -219,7 +219,7 @@ class Thresholds(Plugin):
             await self._not_sent(delivery)
             return
         await self._sent_after_all(delivery, result)
-        if delivery.reverse_path is not None:
+        if delivery.reverse_path is not None and result.by != HELD:  # given up: nobody has refused it
             kind = event_type(result)
             if kind is not T.BLOCK_HARD or not self._is_barred(envelope.account):
                 await self._count(envelope.account, _FINAL[kind])

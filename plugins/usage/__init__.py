@@ -34,6 +34,8 @@ __all__ = ["Usage"]
 T = EventType
 AT_ONCE = 500
 """Counters that are asked for in one go: their owner does nothing else meanwhile, some ten milliseconds for a month."""
+GIVEN_UP_BY = "hold"
+"""Who ends what was held and could not be delivered in time: the remote side has said nothing of it."""
 _LATER = frozenset({T.OPEN, T.CLICK, T.UNSUBSCRIBE, T.SPAM, T.SPAMTRAP, T.BOUNCE_SOFT, T.BOUNCE_HARD})
 """What comes as an event and was told by no result. (Mail that was refused at RCPT has none: its block counts, too.)"""
 
@@ -83,8 +85,9 @@ class Usage(Plugin):
         envelope = delivery.envelope
         if (account := self._account(envelope)) is not None:
             kind = event_type(result)
-            is_charged = kind in (T.DELIVERED, T.BOUNCE_SOFT, T.BOUNCE_HARD) or (
-                kind is T.BLOCK_HARD and result.remote is not None
+            is_charged = result.by != GIVEN_UP_BY and (
+                kind in (T.DELIVERED, T.BOUNCE_SOFT, T.BOUNCE_HARD)
+                or (kind is T.BLOCK_HARD and result.remote is not None)
             )
             await self._meter.count(account, self._stream(account, envelope.stream), kind, 1, is_charged)
 

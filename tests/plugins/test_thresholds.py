@@ -36,6 +36,7 @@ BOUNCED = result(Outcome.FAILED)
 FULL = result(Outcome.FAILED, reply=reply("552 5.2.2 mailbox full"), remote="mx.example.net")
 BLOCKED = result(Outcome.FAILED, reply=reply("550 5.7.1 blocked"), remote="mx.example.net")
 LATER = result(Outcome.DEFERRED)
+GIVEN_UP = result(Outcome.FAILED, reply=reply("554 5.4.7 given up"), by="hold", route=None)
 E = EventType
 
 
@@ -361,6 +362,7 @@ async def test_what_we_stopped_ourselves_and_what_is_not_final_never_counts() ->
     await trial.tell(result(Outcome.FAILED, by="thresholds", route=None), 200)
     await trial.tell(result(Outcome.DEFERRED, by="thresholds", route=None), 200)
     await trial.tell(LATER, 200)
+    await trial.tell(GIVEN_UP, 200)
     await trial.happens(E.BLOCK_HARD, 200, code=550, status="5.7.1", by="thresholds")
     await trial.happens(E.BLOCK_SOFT, 200, code=451, status="4.7.1", by="spam_filter")
     await trial.happens(E.BLOCK_HARD, 200, code=550, status="5.7.1", by="spam_filter", null_reverse_path=True)

@@ -82,6 +82,7 @@ async def test_one_message_to_a_hundred_recipients_is_a_hundred() -> None:
         (FULL, "bounce_soft", 1),
         (BLOCKED, "block_hard", 1),
         (STOPPED, "block_hard", 0),
+        (result(Outcome.FAILED, reply=Reply(554, "5.4.7", "given up"), by="hold"), "bounce_soft", 0),
         (result(Outcome.DISCARDED, by="spam_filter"), "block_hard", 0),
     ],
 )
