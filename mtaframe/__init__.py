@@ -53,11 +53,12 @@ from mtaframe.reply import Reply
 from mtaframe.revisions import Revisions
 from mtaframe.secret import Secret
 from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute
-from mtaframe.storage import Counter, State
+from mtaframe.storage import PURGES, Counter, State
 from mtaframe.variable import Variable, variable
 from mtaframe.verdict import Defer, Discard, Reject, Verdict
 
 __all__ = [
+    "PURGES",
     "Account",
     "AccountBook",
     "AccountStanding",

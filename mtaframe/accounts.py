@@ -22,6 +22,8 @@ from mtaframe.tokens import is_proven, taken_apart
 
 REMEMBERED = 60.0
 """Seconds for which a proven password needs no second proof."""
+LONGEST_DOMAIN = 255
+"""Octets (RFC 1035 §2.3.4): what is longer is none, and each of its dots would cost time."""
 
 _WORST = {status: place for place, status in enumerate(Status)}
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)  # 19 MiB: OWASP's choice, about 30 ms
@@ -89,7 +91,7 @@ class Accounts(AccountBook):
         name = domain.rstrip(".").lower()
         if owner := self._owners.get(name):
             return owner
-        while name:
+        while name and len(name) <= LONGEST_DOMAIN:
             _, _, name = name.partition(".")
             if owner := self._owners.get(f".{name}"):
                 return owner

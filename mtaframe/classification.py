@@ -33,7 +33,7 @@ def event_type(result: Result) -> EventType:
 
 def was_tried(result: Result) -> bool:
     """Whether it was tried at all, and no plugin stopped it before."""
-    return result.by in ("smtp", "lmtp", "dispatch") or (
+    return result.by in ("smtp", "lmtp", "dispatch", "hold") or (
         result.route is not None and result.by == result.route.transport
     )
 

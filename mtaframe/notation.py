@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
-"""Names of listeners, accounts and streams: they stand in logs, events and keys as they are."""
+NAME = r"^[a-z0-9][a-z0-9_.-]{0,99}$"
+"""Names of listeners, accounts and streams: they stand in logs, events and keys as they are. A counter takes them."""
 
 _DOMAIN = re.compile(r"(?:[\w](?:[\w-]*[\w])?\.)*[\w](?:[\w-]*[\w])?", re.ASCII)
 _ENDPOINT = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")

@@ -34,14 +34,21 @@ class Counter:
                 raise ValueError(f"a counter's {part} is a name in lower case")
 
 
+PURGES = Counter("state.purges")
+"""The register that counts how often an account was purged: with another number, figures in RAM are to be read anew."""
+
+
 class Counters(Protocol):
     """Integers over time, exact to the hour, for 45 days."""
 
     async def add(self, amounts: Mapping[Counter, int]) -> None:
         """Add to several counters, now. Other processes know it within a tenth of a second."""
 
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> Sequence[int]:
-        """What each has counted since the hour of ``since``, in the order asked."""
+    async def sums(self, counters: Sequence[Counter], since: datetime, until: datetime | None = None) -> Sequence[int]:
+        """What each has counted since the hour of ``since``, in the order asked.
+
+        ``until`` ends it with the hour before that one, which is over: of what is counted meanwhile it has nothing.
+        """
 
     async def clear(self, counters: Iterable[Counter]) -> None:
         """Begin again at nothing."""

@@ -24,8 +24,15 @@ _SPAN = re.compile(r"(\d{1,4})(d|w|mo|y)")
 def suspend(folder: Path, as_json: bool, name: str) -> None:
     """Refuse the mail of an account, and of all accounts below it, until it is resumed.
 
-    What was accepted before goes its way.
+    What was accepted before goes its way. A closed account stays closed, and a pending one waits for
+    `mtaframe approvals`.
     """
+    file = AccountsFile(folder)
+    status = file.accounts[file.index(name)].get("status")
+    if status == "closed":
+        raise Failed(f'"{name}" is closed: its mail is refused already, and its passwords and tokens prove nothing')
+    if status == "pending":
+        raise Failed(f'"{name}" waits for approval: `mtaframe approvals reject account {name}` closes it')
     _set_status(folder, name, "suspended", as_json)
 
 
@@ -135,3 +142,5 @@ def _set_status(folder: Path, name: str, status: str, as_json: bool) -> None:
         print_json({"account": name, "status": status, "changed": is_changed})
     elif not is_changed:
         click.echo(f"{name} is {status} already")
+    if status == "approved":
+        file.tell_who_bars(name)

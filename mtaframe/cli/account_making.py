@@ -95,7 +95,8 @@ def _renewed(file: AccountsFile, at: int, kind: str, wanted: str, known: list[st
         for key in fields.keys() - {"user", "name"}:
             file.set(("account", at, kind, old, key), fields[key])
     else:
-        file.add_below(at, kind, fields)
+        before = file.accounts[at][kind][old] if old is not None else {}
+        file.add_below(at, kind, fields | {key: before[key] for key in ("dialect",) if key in before})
     if is_beside and old is not None:
         told["old"] = {"name": wanted, "at": file.line("account", at, kind, old)}
     return told

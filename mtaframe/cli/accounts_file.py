@@ -64,6 +64,18 @@ class AccountsFile:
         line = account_text.line_of(self.text, place)
         return str(self.path) if line is None else f"{self.path}:{line}"
 
+    def tell_who_bars(self, name: str) -> None:
+        """An account that may send is never better off than those above it: which one it has to wait for."""
+        known = {str(each.get("name")): each for each in self.accounts}
+        above, seen = known[name].get("parent"), {name}
+        while above in known and above not in seen:
+            status = known[above].get("status", "approved")
+            if status not in ("approved", "limited"):
+                click.echo(f'mtaframe: "{name}" may not send yet: "{above}" above it is {status}', err=True)
+                return
+            seen.add(above)
+            above = known[above].get("parent")
+
     def save(self, *, quiet: bool = False) -> None:
         """Check, show and write. Failed, with every fault, if the configuration could not be used then."""
         if self.text.encode() == self._before:

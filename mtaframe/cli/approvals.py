@@ -124,3 +124,5 @@ def _decide_account(folder: Path, as_json: bool, account: str, verdict: str) -> 
     file.save(quiet=as_json)
     if as_json:
         print_json({"kind": "account", "account": account, "verdict": verdict})
+    if verdict == "approve":
+        file.tell_who_bars(account)

@@ -24,15 +24,19 @@ def octets(text: str) -> bytes:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces a file at once; its mode and owner stay."""
+    """Replaces a file at once; its mode and owner stay. Where that fails nothing is left of the new one."""
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(octets(text))
-        if path.exists():
-            status = path.stat()
-            os.fchmod(file.fileno(), status.st_mode & 0o7777)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), status.st_uid, status.st_gid)
-        else:
-            os.fchmod(file.fileno(), 0o644)
-    os.replace(new, path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets(text))
+            if path.exists():
+                status = path.stat()
+                os.fchmod(file.fileno(), status.st_mode & 0o7777)
+                if os.geteuid() == 0:
+                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            else:
+                os.fchmod(file.fileno(), 0o644)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise

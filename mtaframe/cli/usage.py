@@ -3,13 +3,14 @@
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mtaframe.cli.options import conf_option, json_option
-from mtaframe.cli.plugin_commands import ask_server
+from mtaframe.cli.plugin_commands import ask_server, main_file
 from mtaframe.cli.printing import Failed, print_json, print_table
 
 _NARROW = ("request", "delivered", "deferred", "bounce", "block", "open", "click", "unsubscribe", "spam")
@@ -32,6 +33,7 @@ def usage(folder: Path, month: str | None, account: str | None, by_day: bool, as
     if as_csv and as_json:
         raise Failed("choose one of --csv and --json")
     rows = ask_server(folder, "usage.months", {"month": month, "account": account, "by_day": by_day})
+    _tell_what_is_missing(folder, month)
     if as_json:
         print_json(rows)
     elif as_csv:
@@ -40,6 +42,22 @@ def usage(folder: Path, month: str | None, account: str | None, by_day: bool, as
         print_table([_narrow(row) for row in rows])
     else:
         click.echo("none")
+
+
+def _tell_what_is_missing(folder: Path, month: str | None) -> None:
+    """Whoever writes a bill is to know that a part of its month is forgotten."""
+    from mtaframe.quantity import seconds
+    from mtaframe.settings import StateSettings
+
+    try:
+        first = date.fromisoformat(f"{month}-01")
+        written = main_file(folder).get("state", {}).get("counters")
+        kept = timedelta(seconds=seconds(written) if written else StateSettings().counters)
+        oldest = datetime.now(UTC).date() - kept
+    except (ValueError, AttributeError, OverflowError):
+        return
+    if first <= oldest:
+        click.echo(f"mtaframe: counts are kept for {kept.days} days: those before {oldest} are missing", err=True)
 
 
 def _print_csv(rows: Sequence[Mapping[str, Any]], by_day: bool) -> None:

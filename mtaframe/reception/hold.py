@@ -33,7 +33,9 @@ PATIENCE = 280.0
 """Seconds for one try, for the hand-off at the end, and for the report."""
 FOR_REPORTS = 1 / 3
 """The part of the time for a stop that is kept for reports on what the smart host does not take."""
-GIVEN_UP = Stopped(Reject("given up: it could neither be delivered nor handed off in time", "5.4.7", 554), "hold")
+NAME = "hold"
+"""Who gives it up; and the note of its envelope, the number of the try, by which plugins tell it from the first."""
+GIVEN_UP = Stopped(Reject("given up: it could neither be delivered nor handed off in time", "5.4.7", 554), NAME)
 
 
 @dataclass(eq=False)
@@ -202,7 +204,8 @@ class Hold:
 
     @staticmethod
     def _envelope(held: Held, places: Sequence[int]) -> Envelope:
-        return replace(held.envelope, recipients=tuple(held.waiting[place] for place in places))
+        envelope = held.envelope.with_note(NAME, held.tries)
+        return replace(envelope, recipients=tuple(held.waiting[place] for place in places))
 
     async def _report(self, lease: Lease, held: Held, places: Sequence[int], results: Sequence[Result]) -> None:
         """Tell the sender who failed, and let go of them."""

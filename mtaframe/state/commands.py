@@ -10,7 +10,7 @@ from mtaframe.lifecycle import CommandError
 from mtaframe.state.memory import BUCKET, named
 from mtaframe.state.owned import OwnedState, StateError
 from mtaframe.state.storage import TROUBLES
-from mtaframe.storage import Counter
+from mtaframe.storage import PURGES, Counter
 
 WEEK = 7
 """Days, today among them."""
@@ -117,13 +117,21 @@ async def _export(state: OwnedState, account: str) -> dict[str, Any]:
 async def _purge(state: OwnedState, account: str, change: Change) -> dict[str, Any]:
     documents = await state.documents.of(account)
     counters = {counter for counter, _, _ in state.counters.rows() if counter.account == account}
-    registers = {register: value for register, value in state.registers.rows() if register.account == account}
+    registers = [register for register, _ in state.registers.rows() if register.account == account]
     await state.documents.drop(account)
     await state.counters.clear(counters)
-    for register, value in registers.items():
-        await change(register, value, 0)
+    # Before its registers: whoever sees that one is 0 reads the figures anew before deciding by them.
+    await _set(state, change, PURGES, state.registers.value(PURGES) + 1)
+    for register in registers:
+        await _set(state, change, register, 0)
     await state.shrink()
     return {"documents": len(documents), "counters": len(counters), "registers": len(registers)}
+
+
+async def _set(state: OwnedState, change: Change, register: Counter, after: int) -> None:
+    """Whoever else changes it meanwhile."""
+    while (before := state.registers.value(register)) != after:
+        await change(register, before, after)
 
 
 def _about(counter: Counter) -> dict[str, str]:

@@ -101,9 +101,10 @@ class StateDesk:
             self._holdings.settle(worker, taken)
             self._holdings.settle(worker, back)
 
-    async def _sums(self, names: Sequence[Row], since: float) -> list[int]:
+    async def _sums(self, names: Sequence[Row], since: float, until: float | None) -> list[int]:
+        asked, end = [Counter(*name) for name in names], None if until is None else moment(until)
         async with self._counting:
-            return list(await self._state.counters.sums([Counter(*name) for name in names], moment(since)))
+            return list(await self._state.counters.sums(asked, moment(since), end))
 
     async def _clear(self, names: Sequence[Row]) -> None:
         async with self._counting:

@@ -65,8 +65,12 @@ class Counters:
         if not self._buckets[counter]:
             del self._buckets[counter]
 
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> list[int]:
-        return [self._sum(counter, since) for counter in counters]
+    async def sums(self, counters: Sequence[Counter], since: datetime, until: datetime | None = None) -> list[int]:
+        if until is None:
+            return [self._sum(counter, since) for counter in counters]
+        hours = range(self._hour(since), self._hour(until))
+        of_each = (self._buckets.get(counter, {}) for counter in counters)
+        return [sum(amount for hour, amount in buckets.items() if hour in hours) for buckets in of_each]
 
     def _sum(self, counter: Counter, since: datetime) -> int:
         first = self._hour(since)

@@ -46,12 +46,16 @@ class Counters:
         _add(self._amounts, amounts)
         self._counted(amounts)
 
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> list[int]:
+    async def sums(self, counters: Sequence[Counter], since: datetime, until: datetime | None = None) -> list[int]:
         self.flush()
+        names = [row(one) for one in counters]
+        if until is not None:
+            ended: list[int] = await self._link.call("state.sums", names, since.timestamp(), until.timestamp())
+            return ended
         meanwhile: Tally[Counter] = Tally()
         self._readings.append(meanwhile)
         try:
-            sums = await self._link.call("state.sums", [row(one) for one in counters], since.timestamp())
+            sums = await self._link.call("state.sums", names, since.timestamp(), None)
         finally:
             self._readings = [one for one in self._readings if one is not meanwhile]
         return [total + meanwhile[one] for total, one in zip(sums, counters, strict=True)]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from mtaframe import Domain, Domains, Model
 
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+NAME = r"^[a-z0-9][a-z0-9_.-]{0,99}$"
 
 
 def _address(text: str) -> str:

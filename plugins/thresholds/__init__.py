@@ -20,6 +20,7 @@ from mtaframe import (
     Event,
     EventType,
     Mta,
+    Outcome,
     Plugin,
     Private,
     Question,
@@ -51,6 +52,8 @@ from mtaframe_plugins.thresholds.view import explanation, overview
 __all__ = ["LimitSettings", "PolicySettings", "Thresholds", "ThresholdsSettings"]
 
 NAME = "thresholds"
+HELD, HANDED_OFF = "hold", "handoff"
+"""The note of an envelope that was held and who gives it up at last; who has delivered what a smart host took."""
 log = logging.getLogger("mtaframe.thresholds")
 
 T = EventType
@@ -162,9 +165,7 @@ class Thresholds(Plugin):
             cause = f": {book.cause.words}" if book.cause is not None else ""
             return Reject(f"account suspended{cause}", "5.7.1", 550)
         refused = await self._taken(book, {key: count for key, count in wanted.items() if count})
-        return refused or tuple(
-            one.with_note(NAME, (*_noted(one), *(k for k in keys if k not in _noted(one)))) for one in recipients
-        )
+        return refused or tuple(_counted(one, keys, self._books.hour) for one in recipients)
 
     async def _taken(self, book: Book, wanted: Mapping[str, int]) -> Defer | None:
         """Count so many recipients by stream, all of them or none."""
@@ -215,12 +216,33 @@ class Thresholds(Plugin):
         if not self._is_counted(envelope) or envelope.account is None:
             return
         if result.by == NAME or not result.outcome.is_final:
-            if noted := _noted(delivery.recipient):
-                await self._books.give_back(await self._book(envelope.account), dict.fromkeys(noted, 1))
-        elif delivery.reverse_path is not None:
+            await self._not_sent(delivery)
+            return
+        await self._sent_after_all(delivery, result)
+        if delivery.reverse_path is not None and result.by != HELD:  # given up: nobody has refused it
             kind = event_type(result)
             if kind is not T.BLOCK_HARD or not self._is_barred(envelope.account):
                 await self._count(envelope.account, _FINAL[kind])
+
+    async def _not_sent(self, delivery: Delivery) -> None:
+        """Its place is free again, once: what is held has given it back when it was deferred first."""
+        if HELD not in delivery.envelope.notes and (keys := self._of_this_hour(delivery)):
+            book = await self._book(delivery.envelope.account or "")
+            await self._books.give_back(book, dict.fromkeys(keys, 1))
+
+    async def _sent_after_all(self, delivery: Delivery, result: Result) -> None:
+        """What we held, or a smart host took, after it was deferred: it counts when it goes out, room or not."""
+        if result.outcome is not Outcome.DELIVERED and result.remote is None:
+            return
+        is_held, is_handed_off = HELD in delivery.envelope.notes, result.by == HANDED_OFF
+        keys = _noted(delivery.recipient) if is_held else self._of_this_hour(delivery) if is_handed_off else ()
+        if keys:
+            book = await self._book(delivery.envelope.account or "")
+            await self._books.give_back(book, dict.fromkeys(keys, -1))
+
+    def _of_this_hour(self, delivery: Delivery) -> Sequence[str]:
+        """Where its recipient was counted in the hour that it is now: an hour that is over has no places any more."""
+        return [key for key, hour in _noted(delivery.recipient).items() if hour == self._books.hour]
 
     @hookimpl
     async def on_event(self, event: Event) -> None:
@@ -327,7 +349,7 @@ class Thresholds(Plugin):
         await self._books.clear(book)
         log.info("account good account=%s before=%s by=operator reason=- mode=%s", account, STEPS[before].value,
                  self._books.mode)  # fmt: skip
-        if not self._shadow:
+        if before >= LIMITED and not self._shadow:
             self.mta.emit(self._event(T.ACCOUNT_RESUMED, account, None, "operator"))
         return f"{account} stands good; counting begins again"
 
@@ -339,7 +361,8 @@ class Thresholds(Plugin):
             raise CommandError("nobody is suspended in a shadow run; see the key mode")
         if book.standing == SUSPENDED:
             raise CommandError(f"{account} is suspended already")
-        await self._move(book, SUSPENDED, None, "operator")
+        while book.standing != SUSPENDED:  # whoever else moves it meanwhile
+            await self._move(book, SUSPENDED, None, "operator")
         return f"{account} is suspended"
 
     async def _known(self, account: str) -> Book:
@@ -348,7 +371,12 @@ class Thresholds(Plugin):
         return await self._book(account)
 
 
-def _noted(recipient: Recipient) -> tuple[str, ...]:
-    """Towards whose limits it is counted: "" for the account, and the stream."""
+def _noted(recipient: Recipient) -> Mapping[str, int]:
+    """Towards whose limits it is counted, and in which hour: "" for the account, and the stream."""
     noted = recipient.notes.get(NAME, ())
-    return noted if isinstance(noted, tuple) else ()
+    return dict(noted) if isinstance(noted, tuple) else {}
+
+
+def _counted(recipient: Recipient, keys: Sequence[str], hour: int) -> Recipient:
+    """With what it is counted towards from now on."""
+    return recipient.with_note(NAME, tuple({**dict.fromkeys(keys, hour), **_noted(recipient)}.items()))

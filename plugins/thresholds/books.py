@@ -1,8 +1,8 @@
 """What was counted of each account, and where it stands: in the state of the house, shared by all its processes.
 
-The law: the state holds everything. Figures have a copy in RAM, read anew when the hour turns, after a reload and
-after a resume, and kept up in between by what is counted here and what other processes tell; standings, and the step
-that each rule asks for, are registers, the same everywhere. So a decision asks nobody.
+The law: the state holds everything. Figures have a copy in RAM, read anew when the hour turns, after a reload,
+a resume and a purge, and kept up in between by what is counted here and what other processes tell; standings, and
+the step that each rule asks for, are registers, the same everywhere. So a decision asks nobody.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import Literal
 
-from mtaframe import Clock, Counter, State
+from mtaframe import PURGES, Clock, Counter, State
 from mtaframe_plugins.thresholds.ladder import COUNTED, GOOD, Finding, Rule, reason
 from mtaframe_plugins.thresholds.settings import HOUR
 from mtaframe_plugins.thresholds.standing import cause_of, packed, step_of
@@ -29,7 +29,7 @@ class Book:
         "_standing",
         "_steps",
         "account",
-        "cleared",
+        "begun",
         "counters",
         "edition",
         "fresh",
@@ -44,7 +44,8 @@ class Book:
 
     def __init__(self, account: str, state: State) -> None:
         self.account = account
-        self.hour = self.edition = self.cleared = -1
+        self.hour = self.edition = -1
+        self.begun = (-1, -1)
         self.rules: Sequence[Rule] = ()
         self.tallies: dict[int, list[int]] = {}
         self.fresh: dict[int, list[int]] = {}
@@ -142,17 +143,20 @@ class Books:
         return book
 
     def is_current(self, book: Book) -> bool:
-        return (
-            book.hour == self._hour()
-            and book.edition == self._edition
-            and book.cleared == self._state.registers.value(book.resumes)
-        )
+        return book.hour == self.hour and book.edition == self._edition and book.begun == self._begun(book)
 
-    def _hour(self) -> int:
+    def _begun(self, book: Book) -> tuple[int, int]:
+        """Other numbers each time that its counting begins again: with a resume, or with a purge."""
+        registers = self._state.registers
+        return registers.value(book.resumes), registers.value(PURGES)
+
+    @property
+    def hour(self) -> int:
+        """The number of the hour that it is."""
         return int(self._clock.now().timestamp()) // HOUR
 
     async def _read(self, book: Book) -> None:
-        now, hour, cleared = self._clock.now(), self._hour(), self._state.registers.value(book.resumes)
+        now, hour, begun = self._clock.now(), self.hour, self._begun(book)
         rules, mode, edition = self.rules, self.mode, self._edition
         book.fresh = fresh = {}
         for hours in {rule.hours for rule in rules} or {1}:
@@ -160,7 +164,7 @@ class Books:
             fresh[hours] = list(sums)
         book.tallies, book.fresh = fresh, {}
         book.judged_by(rules, mode)
-        book.hour, book.edition, book.cleared = hour, edition, cleared
+        book.hour, book.edition, book.begun = hour, edition, begun
         book.said.clear()
 
     async def count(self, book: Book, which: Sequence[int]) -> None:

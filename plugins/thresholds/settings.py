@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from mtaframe import Duration, Model
 
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+NAME = r"^[a-z0-9][a-z0-9_.-]{0,99}$"
 HOUR = 3600
 
 _PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?%")

@@ -25,7 +25,7 @@ from mtaframe import (
     event_type,
     hookimpl,
 )
-from mtaframe_plugins.usage.days import after, days_of, month_of, whole_month
+from mtaframe_plugins.usage.days import after, days_of, days_of_month, midnight, month_of, whole_month
 from mtaframe_plugins.usage.meter import CHARGED, COUNTED, Meter
 from mtaframe_plugins.usage.table import rows_of
 
@@ -34,6 +34,8 @@ __all__ = ["Usage"]
 T = EventType
 AT_ONCE = 500
 """Counters that are asked for in one go: their owner does nothing else meanwhile, some ten milliseconds for a month."""
+GIVEN_UP_BY = "hold"
+"""Who ends what was held and could not be delivered in time: the remote side has said nothing of it."""
 _LATER = frozenset({T.OPEN, T.CLICK, T.UNSUBSCRIBE, T.SPAM, T.SPAMTRAP, T.BOUNCE_SOFT, T.BOUNCE_HARD})
 """What comes as an event and was told by no result. (Mail that was refused at RCPT has none: its block counts, too.)"""
 
@@ -83,8 +85,9 @@ class Usage(Plugin):
         envelope = delivery.envelope
         if (account := self._account(envelope)) is not None:
             kind = event_type(result)
-            is_charged = kind in (T.DELIVERED, T.BOUNCE_SOFT, T.BOUNCE_HARD) or (
-                kind is T.BLOCK_HARD and result.remote is not None
+            is_charged = result.by != GIVEN_UP_BY and (
+                kind in (T.DELIVERED, T.BOUNCE_SOFT, T.BOUNCE_HARD)
+                or (kind is T.BLOCK_HARD and result.remote is not None)
             )
             await self._meter.count(account, self._stream(account, envelope.stream), kind, 1, is_charged)
 
@@ -122,22 +125,18 @@ class Usage(Plugin):
         return {day: table for day, table in kept.items() if table}
 
     async def _by_day(self, counters: Sequence[Counter], days: Sequence[date]) -> Mapping[date, Sequence[int]]:
-        """What each counted on each of these days, which follow one another."""
-        found: dict[date, Sequence[int]] = {}
-        later = await self._since(counters, after(days[-1])) if days else ()
-        for day in reversed(days):
-            sums = await self._since(counters, day)
-            found[day] = [now - then for now, then in zip(sums, later, strict=True)]
-            later = sums
-        return dict(sorted(found.items()))
+        """What each counted on each of these days."""
+        return {day: await self._between(counters, day, day) for day in days}
 
-    async def _since(self, counters: Sequence[Counter], day: date) -> Sequence[int]:
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        if midnight > self._now():
+    async def _between(self, counters: Sequence[Counter], first: date, last: date) -> Sequence[int]:
+        """What each counted from the one day to the other, both included."""
+        begin, end, now = midnight(first), midnight(after(last)), self._now()
+        if begin > now:
             return [0] * len(counters)
         sums: list[int] = []
         for at in range(0, len(counters), AT_ONCE):
-            sums += await self.mta.state.counters.sums(counters[at : at + AT_ONCE], midnight)
+            part = counters[at : at + AT_ONCE]
+            sums += await self.mta.state.counters.sums(part, begin, end if end <= now else None)
         return sums
 
     def _now(self) -> datetime:
@@ -167,10 +166,9 @@ class Usage(Plugin):
         counters = [Counter(name, *scope) for scope in scopes for name in names]
         begin, end = whole_month(first)
         if by_day:
-            found = await self._by_day(counters, days_of(begin, end, self._now()))
+            found = await self._by_day(counters, days_of_month(first, self._now()))
         else:
-            sums, later = await self._since(counters, begin), await self._since(counters, after(end))
-            found = {first: [now - then for now, then in zip(sums, later, strict=True)]}
+            found = {first: await self._between(counters, begin, end)}
         rows: list[Mapping[str, Any]] = []
         for day, counts in found.items():
             period = {"day": day.isoformat()} if by_day else {"month": f"{first:%Y-%m}"}

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 KEPT = 62
-"""Days that are ever looked at: the state may be told to remember more than its 45, and a month begins somewhere."""
+"""Days that a question looks at: the state may be told to remember more than its 45, and a month begins somewhere."""
 
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 
@@ -17,6 +17,12 @@ def days_of(since: date, until: date, now: datetime) -> Sequence[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
+def days_of_month(first: date, now: datetime) -> Sequence[date]:
+    """Its days, until today, however long ago."""
+    last = min(whole_month(first)[1], now.date())
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
 def month_of(text: str | None, now: datetime) -> date:
     """The first day of a month that is written as 2026-11; without, of this one. ValueError."""
     if text is None:
@@ -24,14 +30,21 @@ def month_of(text: str | None, now: datetime) -> date:
     found = _MONTH.fullmatch(text)
     try:
         assert found is not None
-        return date(int(found[1]), int(found[2]), 1)
-    except (AssertionError, ValueError):
+        first = date(int(found[1]), int(found[2]), 1)
+        whole_month(first)
+        return first
+    except (AssertionError, ValueError, OverflowError):
         raise ValueError("a month is written as 2026-11") from None
 
 
 def after(day: date) -> date:
     """The next one."""
     return day + timedelta(days=1)
+
+
+def midnight(day: date) -> datetime:
+    """When it begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def whole_month(first: date) -> tuple[date, date]:

@@ -5,9 +5,10 @@ second; each of them has this month's charges of an account in RAM from the firs
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 
-from mtaframe import Clock, Counter, EventType, State
+from mtaframe import PURGES, Clock, Counter, EventType, State
+from mtaframe_plugins.usage.days import midnight
 
 CHARGED = "usage.charged"
 LAST = "usage.last"
@@ -38,8 +39,10 @@ class Meter:
     def __init__(self, state: State, clock: Clock) -> None:
         self._state = state
         self._clock = clock
-        self._day = 0
-        self._month = (0, 0)
+        self._now = (0, 0)
+        """The day, and how many purges there were."""
+        self._begun = (date.min, 0)
+        """The first day of the month, and how many purges there were, since when charges are known."""
         self._charged: dict[str, int] = {}
         """What each account is charged this month, of those that were asked for."""
         self._active: dict[str, int] = {}
@@ -57,9 +60,10 @@ class Meter:
             amounts |= dict.fromkeys(self._of(account, stream, CHARGED), recipients)
             self._charge(account, recipients)
         await self._state.counters.add(amounts)
-        if self._active.get(account) != today:
+        register = Counter(LAST, account)
+        if self._active.get(account) != today or not self._state.registers.value(register):
             self._active[account] = today
-            await self._seen(account, today)
+            await self._seen(register, today)
 
     def heard(self, amounts: Mapping[Counter, int]) -> None:
         """Other processes have charged this."""
@@ -72,10 +76,10 @@ class Meter:
         """The recipients of this month that the account is charged for."""
         self._today()
         if account not in self._charged:
-            year, month = self._month
-            first = datetime(year, month, 1, tzinfo=UTC)
-            [charged] = await self._state.counters.sums([Counter(CHARGED, account)], first)
-            if (year, month) != self._month:
+            begun = self._begun
+            [charged] = await self._state.counters.sums([Counter(CHARGED, account)], midnight(begun[0]))
+            self._today()
+            if begun != self._begun:
                 return charged
             self._charged[account] = charged
         return self._charged[account]
@@ -90,17 +94,17 @@ class Meter:
             self._charged[account] += recipients
 
     def _today(self) -> int:
-        """The day's number (UTC); with a new month, what was charged in the old one is forgotten."""
-        day = _EPOCH + int(self._clock.now().timestamp()) // 86400
-        if day != self._day:
-            self._day, now = day, date.fromordinal(day)
-            if self._month != (now.year, now.month):
-                self._month = now.year, now.month
+        """The day's number (UTC); with a new month, and with a purge, what was charged before is forgotten."""
+        now = _EPOCH + int(self._clock.now().timestamp()) // 86400, self._state.registers.value(PURGES)
+        if now != self._now:
+            self._now, begun = now, (date.fromordinal(now[0]).replace(day=1), now[1])
+            if begun != self._begun:
+                self._begun = begun
                 self._charged.clear()
-        return day
+        return now[0]
 
-    async def _seen(self, account: str, today: int) -> None:
-        registers, register = self._state.registers, Counter(LAST, account)
+    async def _seen(self, register: Counter, today: int) -> None:
+        registers = self._state.registers
         while (before := registers.value(register)) < today:
             await registers.change(register, before, today)
 

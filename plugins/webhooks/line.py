@@ -222,16 +222,21 @@ class Line:
             now = self._mta.clock.monotonic()
             if not self._may_send(now) or len(self._senders) > self._room or (item := self.queue.take(now)) is None:
                 return
+            asked, answer, fault = self.endpoint, None, ""
             try:
                 answer = await self.send(item.notice)
             except asyncio.CancelledError:
                 self.lost += 1
                 raise
             except HttpError as error:
-                self._has_failed(item, str(error))
+                fault = str(error)
             except Exception as error:
                 log.error("webhook fault %s fault=%s", self._title, type(error).__name__)
-                self._has_failed(item, type(error).__name__)
+                fault = type(error).__name__
+            if self.endpoint != asked and not (answer is not None and self.is_success(answer)):
+                self.queue.park(item, now)  # what another URL answers, or says to another secret, is none of this one's
+            elif answer is None:
+                self._has_failed(item, fault)
             else:
                 self._has_answered(item, answer)
             if self._uncounted:
@@ -317,7 +322,7 @@ def retry_after(value: str, now: datetime) -> float | None:
     try:
         until = parsedate_to_datetime(value)
         return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 

@@ -17,6 +17,10 @@ from mtaframe import Address, EventType, Message, Private, Redacted, Reply, deco
 VARS_FIELD = "X-Vars"
 VARS_LIMIT = 4096
 """Characters of the X-Vars field; a longer one is no custom data."""
+FROM_LIMIT = 4096
+"""Characters of a From field that is taken apart; of a longer one, which is not plain, no address is told."""
+LONGEST_ADDRESS = 320
+"""Characters: 64, an @ and 255 (RFC 5321 §4.5.3.1)."""
 
 _SUMMARY = {
     EventType.REQUEST: "The message was taken in for this recipient",
@@ -147,7 +151,7 @@ def sound_object(text: str) -> dict[str, Any]:
     try:
         text.encode()
         found = json.loads(text, parse_constant=_no_number)
-        json.dumps(found, ensure_ascii=False).encode()
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as a number beyond all
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -160,9 +164,18 @@ def _no_number(_: str) -> None:
 def author(message: Message, reverse_path: Address | None) -> str | None:
     """Who the message is from: the address in its From field, else the reverse-path."""
     value = decoded_value(message.first("From") or "")
+    if "@" in (found := _in_from(value)) and len(found) <= LONGEST_ADDRESS:
+        return found
+    return reverse_path.mailbox if reverse_path else None
+
+
+def _in_from(value: str) -> str:
+    """The first address, if it can be found in little time."""
     if (plain := _PLAIN_FROM.fullmatch(value)) is not None:
         return plain[1] or plain[2]
-    _, address = parseaddr(value)
-    if "@" in address:
-        return address
-    return reverse_path.mailbox if reverse_path else None
+    if len(value) > FROM_LIMIT:
+        return ""
+    try:
+        return parseaddr(value)[1]
+    except RecursionError:  # it goes into comments within comments by calling itself
+        return ""

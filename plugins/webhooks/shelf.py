@@ -55,20 +55,43 @@ class Shelf:
         return made
 
     async def change(self, account: str, number: int, wish: Wish) -> Made | None:
-        """None if there is none of that number."""
-        if (old := await self._read(account, str(number))) is None:
+        """None if there is none of that number, also where another process deletes it at the same moment.
+
+        A register says so: it is not 0 from before the document is read, and whoever deletes it sets that to 0.
+        """
+        if await self._read(account, str(number)) is None:
             return None
-        changed = old.changed(wish, await self._revisions.next(account))
+        registers, register = self._state.registers, _saved(account, number)
+        change = await self._revisions.next(account)
+        while not registers.value(register) and not await registers.change(register, 0, change):
+            pass
+        if (old := await self._read(account, str(number))) is None:
+            await self._forget(register)
+            return None
+        changed = old.changed(wish, change)
         await self._put(changed)
+        if not registers.value(register):
+            await self.drop(account, number)
+            return None
         await self._revisions.changed(account, changed.change)
         return changed
 
     async def drop(self, account: str, number: int) -> bool:
         """Whether there was one. The change is told also where there was none: an earlier try may have died halfway."""
-        was_there = await self._read(account, str(number)) is not None
-        await self._state.documents.drop(account, KIND, str(number))
+        register, was_there = _saved(account, number), await self._read(account, str(number)) is not None
+        while True:
+            await self._forget(register)
+            await self._state.documents.drop(account, KIND, str(number))
+            if not self._state.registers.value(register):
+                break
         await self._revisions.changed(account)
         return was_there
+
+    async def _forget(self, register: Counter) -> None:
+        """Set it to 0, whoever else changes it meanwhile."""
+        registers = self._state.registers
+        while (before := registers.value(register)) and not await registers.change(register, before, 0):
+            pass
 
     async def _names(self, account: str) -> Sequence[str]:
         return await self._state.documents.names(account, KIND)
@@ -83,3 +106,8 @@ class Shelf:
 
     async def _put(self, made: Made) -> None:
         await self._state.documents.put(made.account, KIND, str(made.id), made.document())
+
+
+def _saved(account: str, number: int) -> Counter:
+    """The register that is not 0 while one that was there is saved again, and since."""
+    return Counter("webhooks.saved", account=account, source=f"made.{number}")

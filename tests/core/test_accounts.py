@@ -6,13 +6,16 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mtaframe import accounts as module
 from mtaframe.account import Account, Credential, Status, Token
 from mtaframe.account_settings import AccountsSettings, CredentialSettings
 from mtaframe.accounts import REMEMBERED, Accounts, hash_password
 from mtaframe.consistency import accounts_with
+from mtaframe.message import Message
 from mtaframe.settings import Settings
+from mtaframe.storage import Counter
 from mtaframe.testing import VirtualClock
 from mtaframe.tokens import hash_secret
 
@@ -65,6 +68,27 @@ def test_the_nearest_entry_owns_a_domain(domain, owner):
 @given(st.text())
 def test_any_domain_has_an_answer(domain):
     Accounts([SHOP]).owner_of(domain)
+
+
+def test_a_domain_that_is_too_long_for_one_costs_no_time():
+    began = time.perf_counter()
+    assert Accounts([CLUB]).owner_of("a." * 200_000 + "example.com") is None
+    author = Message.parse(b"From: x@" + b"a." * 200_000 + b"example.com\r\n\r\n")
+    assert Accounts([CLUB]).author_of(author) is None
+    assert time.perf_counter() - began < 0.5, "each dot read all that is behind it: seven seconds"
+
+
+@pytest.mark.parametrize("where", ["name", "streams"])
+def test_a_name_is_no_longer_than_a_counter_takes(where):
+    def read(name):
+        keys = {"name": "shop", where: [name] if where == "streams" else name}
+        return AccountsSettings.model_validate({"account": [keys]}).account[0]
+
+    found = read("a" * 100)
+    for stream in found.streams or ("",):
+        Counter("sent", found.name, stream)
+    with pytest.raises(ValidationError):
+        read("a" * 101)
 
 
 async def test_only_the_right_password_of_the_right_user():

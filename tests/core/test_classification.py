@@ -28,6 +28,7 @@ D, F, X, T = Outcome.DEFERRED, Outcome.FAILED, Outcome.DISCARDED, EventType
         (F, "554 5.0.0 looks like spam", "smtp", "mx", T.BLOCK_HARD),
         (F, "554 5.7.1 spam", "spam_filter", None, T.BLOCK_HARD),
         (F, "552 5.3.4 too big", "sandbox", None, T.BOUNCE_SOFT),
+        (F, "554 5.4.7 given up: it could not be delivered in time", "hold", None, T.BOUNCE_SOFT),
     ],
 )
 def test_each_kind(outcome, line, by, remote, expected):

@@ -2,12 +2,13 @@
 
 import asyncio
 import csv
+import errno
 import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,35 @@ def test_suspend_resume_and_close_change_one_line(conf: Path) -> None:
     assert '"shop"?' in run("account", "close", "sho", code=1).stderr
 
 
+@pytest.mark.parametrize(("before", "says"), [("pending", "waits for approval"), ("closed", "is closed")])
+def test_suspend_opens_no_closed_account_and_is_no_way_round_approval(conf: Path, before: str, says: str) -> None:
+    text = ACCOUNTS + f'status = "{before}"\n'
+    (conf / "accounts.toml").write_text(text)
+    assert says in run("account", "suspend", "shop", code=1).stderr
+    assert (conf / "accounts.toml").read_text() == text
+
+
+def test_who_is_resumed_or_approved_below_one_that_may_not_send_is_told_so(conf: Path) -> None:
+    run("account", "add", "club", "--parent", "shop", "--pending")
+    run("account", "suspend", "shop")
+    run("account", "suspend", "group")
+    still = 'mtaframe: "{}" may not send yet: "{}" above it is suspended\n'
+    assert run("approvals", "approve", "account", "club").stderr == still.format("club", "shop")
+    assert run("account", "resume", "shop").stderr == still.format("shop", "group")
+    assert run("account", "resume", "shop", "--json").stderr == still.format("shop", "group")
+    assert run("account", "resume", "group").stderr == ""
+
+
+def test_a_write_that_fails_leaves_no_file_behind(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    there = sorted(conf.iterdir())
+    monkeypatch.setattr("os.replace", busy)
+    assert "can't be written: Device or resource busy" in run("account", "suspend", "shop", code=1).stderr
+    assert sorted(conf.iterdir()) == there
+
+
 def test_a_token_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> None:
     first = said("account", "rotate", "shop")["token"]
     assert first["name"] == "default", "the first one of an account that had none"
@@ -168,6 +198,18 @@ def test_a_token_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> No
     assert accounts(conf).of_token(first["text"]) is None
     assert all(accounts(conf).of_token(one["text"]) for one in (second["token"], third))
     assert said("account", "rotate", "shop", "--token", "default-2")["token"]["name"] == "default-3"
+
+
+def test_a_token_that_is_renewed_speaks_as_the_old_one(conf: Path) -> None:
+    run("account", "rotate", "shop")
+    path = conf / "accounts.toml"
+    path.write_text(path.read_text() + 'dialect = "2021"\n')
+    for more in ([], ["--token", "default", "--now"]):
+        run("account", "rotate", "shop", *more)
+    assert [(token.name, token.dialect) for token in accounts(conf)["shop"].tokens] == [
+        ("default", "2021"),
+        ("default-2", "2021"),
+    ]
 
 
 def test_a_password_is_renewed_beside_the_old_one_or_in_its_place(conf: Path) -> None:
@@ -339,6 +381,19 @@ def test_usage_as_table_json_and_csv(conf: Path) -> None:
         assert run("usage").stdout == "none\n"
         assert run("usage", "--csv", "--by-day").stdout.startswith("day,account,parent,of,stream,charged,request,")
     assert "no running mtaframe" in run("usage", code=3).stderr
+
+
+def test_usage_says_what_is_missing_of_a_month_that_is_half_forgotten(conf: Path) -> None:
+    today = datetime.now(UTC).date()
+    first = (today - timedelta(days=60)).replace(day=1)
+    kept = today - timedelta(days=45)
+    with answering(conf, usage_months=[]):
+        answer = run("usage", "--month", f"{first:%Y-%m}")
+        assert answer.stderr == f"mtaframe: counts are kept for 45 days: those before {kept} are missing\n"
+        assert run("usage").stderr == ""
+        text = (conf / "mtaframe.toml").read_text()
+        (conf / "mtaframe.toml").write_text(text + '[state]\ncounters = "100d"\n')
+        assert run("usage", "--month", f"{first:%Y-%m}").stderr == ""
 
 
 def test_prune_needs_the_server_for_nobody_else_knows(conf: Path) -> None:

@@ -103,7 +103,7 @@ pasword = "x"
         "conf/mtaframe.toml:15: delivery.tls.\"example.com\": must be 'off', 'opportunistic', 'required' or 'verified'",
         "conf/mtaframe.toml:16: listener.1.kind: this key is missing",
         "conf/mtaframe.toml:16: listener.1.addresses: this key is missing",
-        "conf/mtaframe.toml:17: listener.1.name: must match pattern '^[a-z0-9][a-z0-9_.-]*$'",
+        "conf/mtaframe.toml:17: listener.1.name: must match pattern '^[a-z0-9][a-z0-9_.-]{0,99}$'",
         "conf/accounts.toml:5: account.0.credential.0.hash: "
         "not an argon2id hash: run `mtaframe account hash` and write what it prints",
         'conf/accounts.toml:9: account.0.credential.1.pasword: unknown key "pasword"',

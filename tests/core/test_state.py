@@ -29,6 +29,9 @@ async def test_counters_add_up_over_a_sliding_window(state, clock):
     await state.counters.add({SENT: 5})
     assert await state.counters.sums([SENT, BOUNCED], began) == [15, 1]
     assert await state.counters.sums([SENT, BOUNCED], began + timedelta(hours=1)) == [5, 0]
+    assert await state.counters.sums([SENT, BOUNCED], began, began + timedelta(hours=1)) == [10, 1]
+    assert await state.counters.sums([SENT, BOUNCED], began, clock.now()) == [10, 1]
+    assert await state.counters.sums([SENT], began, began) == [0]
 
 
 async def test_each_counter_is_its_own(state, clock):

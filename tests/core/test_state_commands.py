@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from mtaframe import Counter
+from mtaframe import PURGES, Counter
 from mtaframe.cli import main
 from mtaframe.clock import SystemClock
 from mtaframe.lifecycle import CommandError
@@ -249,7 +249,7 @@ async def test_a_state_in_ram_answers_too() -> None:
         return await state.registers.change(register, before, after)
 
     assert (await answer(state, "state.purge", {"account": "shop"}, change))["documents"] == 2
-    assert changed == [STRIKES]
+    assert changed == [PURGES, STRIKES]
     assert await state.documents.of("shop") == []
     for name, arguments in (("state.export", {"account": "A b"}), ("state.nonsense", {})):
         with pytest.raises(CommandError):

@@ -28,6 +28,21 @@ async def test_what_a_worker_adds_it_reads_at_once_and_the_others_soon():
         assert await one.counters.sums([SENT, BOUNCED], server.clock.now()) == [0, 1]
 
 
+async def test_what_is_counted_while_an_hour_of_before_is_read_is_none_of_it():
+    async with serving(2) as (server, (one, other)):
+        await one.counters.add({SENT: 2})
+        began = server.clock.now()
+        await server.quiet()
+        server.clock.advance(3600)
+        async with server.desk._counting:
+            reading = asyncio.ensure_future(one.counters.sums([SENT], began, server.clock.now()))
+            await asyncio.sleep(0.02)
+            await one.counters.add({SENT: 3})
+            await other.counters.add({SENT: 4})
+            other.counters.flush()
+        assert await reading == [2]
+
+
 async def test_what_is_counted_between_two_flushes_is_one_word():
     async with serving(1) as (server, [worker]):
         said = []

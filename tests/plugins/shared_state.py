@@ -31,9 +31,9 @@ class ViewedCounters:
                 if mine and view is not self:
                     told(mine)
 
-    async def sums(self, counters: Sequence[Counter], since: datetime) -> Sequence[int]:
+    async def sums(self, counters: Sequence[Counter], since: datetime, until: datetime | None = None) -> Sequence[int]:
         await asyncio.sleep(0)
-        return await self._counters.sums(counters, since)
+        return await self._counters.sums(counters, since, until)
 
     async def clear(self, counters: Iterable[Counter]) -> None:
         await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from mtaframe import AccountStanding, CommandError, EventType, Outcome, Standing
+from mtaframe.state.commands import answer
 from mtaframe.testing import (
     RecordingMta,
     VirtualClock,
@@ -35,6 +36,7 @@ BOUNCED = result(Outcome.FAILED)
 FULL = result(Outcome.FAILED, reply=reply("552 5.2.2 mailbox full"), remote="mx.example.net")
 BLOCKED = result(Outcome.FAILED, reply=reply("550 5.7.1 blocked"), remote="mx.example.net")
 LATER = result(Outcome.DEFERRED)
+GIVEN_UP = result(Outcome.FAILED, reply=reply("554 5.4.7 given up"), by="hold", route=None)
 E = EventType
 
 
@@ -168,6 +170,23 @@ async def test_resume_begins_again_at_nothing() -> None:
     assert await trial.standing() is Standing.WARNED
     with pytest.raises(CommandError, match="no such account"):
         await trial.plugin.resume("shpo")
+
+
+async def test_an_account_that_was_purged_begins_at_nothing() -> None:
+    trial = Trial(policy=[BOUNCES])
+    await trial.tell(DELIVERED, 80)
+    await trial.tell(BOUNCED, 20)
+    assert await trial.standing() is Standing.SUSPENDED
+    await answer(trial.mta.state, "state.purge", {"account": "shop"})
+    await trial.tell(DELIVERED)
+    assert await trial.standing() is Standing.GOOD
+    assert [row["sent"] for row in await trial.plugin.show()] == [1]
+
+
+async def test_resuming_who_is_not_held_down_is_no_news() -> None:
+    trial = Trial(policy=[BOUNCES])
+    await trial.plugin.resume("shop")
+    assert trial.told() == []
 
 
 async def test_the_operator_suspends_too() -> None:
@@ -343,6 +362,7 @@ async def test_what_we_stopped_ourselves_and_what_is_not_final_never_counts() ->
     await trial.tell(result(Outcome.FAILED, by="thresholds", route=None), 200)
     await trial.tell(result(Outcome.DEFERRED, by="thresholds", route=None), 200)
     await trial.tell(LATER, 200)
+    await trial.tell(GIVEN_UP, 200)
     await trial.happens(E.BLOCK_HARD, 200, code=550, status="5.7.1", by="thresholds")
     await trial.happens(E.BLOCK_SOFT, 200, code=451, status="4.7.1", by="spam_filter")
     await trial.happens(E.BLOCK_HARD, 200, code=550, status="5.7.1", by="spam_filter", null_reverse_path=True)

@@ -10,6 +10,8 @@ import pytest
 
 from mtaframe import AccountStanding, Event, EventType, Mta, Plugin, Recipient, Reject, Standing, hookimpl
 from mtaframe.testing import House, ScriptedMx, VirtualClock, running
+from mtaframe_plugins.thresholds import Thresholds
+from tests.core.keeping import house as keeping
 from tests.dialogue import MAIL, Dialogue
 
 CONF = """
@@ -175,6 +177,25 @@ async def test_a_recipient_that_is_deferred_gives_its_place_back(mx: ScriptedMx,
         assert (await client.mail("a@example.net")).startswith("250 ")
         assert (await client.mail("b@example.net")).startswith("250 ")
         assert (await client.envelope("c@example.net"))[0].startswith("451 4.7.1 at most 2 ")
+
+
+@pytest.mark.parametrize(("on_defer", "tries"), [("hold", 5), ("handoff", 1)])
+async def test_what_is_deferred_and_kept_by_us_or_a_smart_host_counts_once_when_it_goes_out(
+    on_defer: str, tries: int, mx: ScriptedMx, tmp_path: Path
+) -> None:
+    for _ in range(tries):
+        mx.script("rcpt", "450 4.2.0 greylisted", to="a@example.net")
+    async with ScriptedMx(name="smart.test") as smart:
+        async with keeping(
+            tmp_path, mx, smart, on_defer=on_defer, hold='schedule = ["20ms"]', plugins={"thresholds": Thresholds},
+            accounts=ACCOUNTS, thresholds=LIMIT,
+        ) as mta, Dialogue(mta.port("smtp")) as client:  # fmt: skip
+            assert (await client.mail("a@example.net")).startswith("250 ")
+            async with asyncio.timeout(5):
+                while not (mx.received or smart.received):
+                    await asyncio.sleep(0.01)
+            assert (await client.mail("b@example.net")).startswith("250 ")
+            assert (await client.envelope("c@example.net"))[0].startswith("451 4.7.1 at most 2 ")
 
 
 async def test_a_stream_is_limited_at_the_dot_and_the_accounts_place_is_given_back(

@@ -78,9 +78,9 @@ class SlowCounters(Counters):
         await asyncio.sleep(0)
         await super().add(amounts)
 
-    async def sums(self, counters: Any, since: Any) -> list[int]:
+    async def sums(self, counters: Any, since: Any, until: Any = None) -> list[int]:
         await asyncio.sleep(0)
-        found = await super().sums(counters, since)
+        found = await super().sums(counters, since, until)
         await asyncio.sleep(0)
         return found
 
@@ -130,6 +130,16 @@ async def test_what_was_not_sent_gives_its_place_back(outcome: Any, kept: bool) 
     mail = envelope([joined], account="shop")
     await trial.plugin.on_result(delivery(joined, envelope=mail), outcome)
     assert (await trial.rcpt() != "") == kept
+
+
+async def test_the_place_of_an_hour_that_is_over_is_none_of_the_next_one() -> None:
+    trial = Trial(limit=[{"per_hour": 2, "per_day": 5}])
+    joined = [await trial.plugin.on_rcpt(envelope([], account="shop"), recipient()) for _ in range(2)]
+    mail = envelope(joined, account="shop")
+    trial.clock.advance(3600)
+    for one in joined:
+        await trial.plugin.on_result(delivery(one, envelope=mail), LATER)
+    assert [await trial.rcpt() for _ in range(3)] == ["", "", HOUR_OVER.format(2, "14:00")]
 
 
 async def test_a_limited_account_has_a_share_left() -> None:

@@ -150,6 +150,24 @@ async def test_resume_and_suspend_hold_everywhere_at_once() -> None:
     assert [event.data["by"] for event in server.other.mta.events][-1] == "operator"
 
 
+async def test_suspend_holds_also_where_figures_move_the_account_at_the_same_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = await Server(**POLICY).start()
+    registers = server.states[0].registers
+    change = registers.change
+
+    async def slow(register: Any, before: int, after: int) -> bool:
+        monkeypatch.setattr(registers, "change", change)
+        await server.other.tell(DELIVERED, 95)
+        await server.other.tell(BOUNCED, 5)
+        return await change(register, before, after)
+
+    monkeypatch.setattr(registers, "change", slow)
+    assert await server.one.plugin.suspend("shop") == "shop is suspended"
+    assert await server.standings() == [Standing.SUSPENDED] * 2
+
+
 async def test_a_step_is_left_below_the_lower_mark_only_whichever_process_looks() -> None:
     """Between the two marks each process would say something else, if it went by what itself has seen."""
     server = await Server(**POLICY).start()

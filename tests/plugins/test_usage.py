@@ -1,5 +1,6 @@
 """What is metered: recipients by account, stream, day and outcome, charged once, alike in every process."""
 
+import asyncio
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,9 +15,12 @@ from mtaframe import (
     Plugin,
     Reply,
 )
+from mtaframe.state import MemoryState
+from mtaframe.state.commands import answer
 from mtaframe.storage import State
 from mtaframe.testing import RecordingMta, VirtualClock, account, delivery, envelope, event, result, session
 from mtaframe_plugins.usage import Usage
+from tests.core.state_server import serving
 from tests.plugins.shared_state import views
 
 E = EventType
@@ -78,6 +82,7 @@ async def test_one_message_to_a_hundred_recipients_is_a_hundred() -> None:
         (FULL, "bounce_soft", 1),
         (BLOCKED, "block_hard", 1),
         (STOPPED, "block_hard", 0),
+        (result(Outcome.FAILED, reply=Reply(554, "5.4.7", "given up"), by="hold"), "bounce_soft", 0),
         (result(Outcome.DISCARDED, by="spam_filter"), "block_hard", 0),
     ],
 )
@@ -157,6 +162,23 @@ async def test_a_day_is_one_in_utc_and_days_without_anything_are_left_out() -> N
     assert await meter.usage(since=date(1, 1, 1), until=date(2026, 2, 27)) == {date(2026, 2, 27): {"delivered": 1}}
 
 
+async def test_what_is_counted_while_a_past_month_is_read_is_none_of_it() -> None:
+    clock = VirtualClock(datetime(2026, 2, 28, 23, tzinfo=UTC))
+    one, other = (Meter(clock, state) for state in views(clock))
+    await one.tell(DELIVERED)
+    clock.advance(86400)
+
+    async def busy() -> None:
+        while True:
+            await other.tell(DELIVERED)
+
+    mail = asyncio.create_task(busy())
+    for _ in range(9):
+        assert [row["charged"] for row in await one.rows(month="2026-02", account="shop")] == [1]
+        assert await one.usage(since=date(2026, 2, 1), until=date(2026, 2, 28)) == {date(2026, 2, 28): {"delivered": 1}}
+    mail.cancel()
+
+
 async def test_a_month_begins_at_nothing() -> None:
     meter = Meter(VirtualClock(datetime(2026, 2, 28, 23, tzinfo=UTC)))
     await meter.tell(DELIVERED, DELIVERED)
@@ -226,10 +248,36 @@ async def test_the_command_shows_accounts_streams_and_families() -> None:
     assert days == [("2026-03-01", "other", None), ("2026-03-02", "other", 1)]
 
 
-@pytest.mark.parametrize("options", [{"month": "november"}, {"month": "2026-13"}, {"account": "nobody"}])
+async def test_each_day_of_a_month_is_shown_for_as_long_as_the_month_is() -> None:
+    clock = VirtualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    meter = Meter(clock, MemoryState(clock, 400 * 86400))
+    await meter.tell(DELIVERED, name="other")
+    clock.advance(120 * 86400)
+    [row] = await meter.rows(month="2026-03")
+    assert [row["charged"]] == [day["charged"] for day in await meter.rows(month="2026-03", by_day=True)] == [1]
+
+
+@pytest.mark.parametrize(
+    "options", [{"month": "november"}, {"month": "2026-13"}, {"month": "9999-12"}, {"account": "nobody"}]
+)
 async def test_the_command_says_what_is_wrong(options: dict[str, str]) -> None:
     with pytest.raises(CommandError, match=r"a month is written as 2026-11|there is no such account"):
         await Meter().plugin.months(**options)
+
+
+async def test_an_account_that_was_purged_begins_at_nothing_everywhere() -> None:
+    async with serving(2) as (server, workers):
+        one, other = (Meter(server.clock, worker) for worker in workers)
+        for meter in (one, other):
+            await meter.plugin.start()
+        await one.tell(DELIVERED, DELIVERED)
+        assert [await one.month(), await other.month("club")] == [2, 0]
+        await answer(server.state, "state.purge", {"account": "shop"}, server.desk.change)
+        assert [await one.month(), await other.month()] == [0, 0]
+        await one.tell(DELIVERED)
+        await server.quiet()
+        assert [await one.month(), await other.month()] == [1, 1]
+        assert await other.plugin.last() == {"shop": server.clock.now().date().isoformat()}
 
 
 async def test_the_last_day_of_an_account_is_known_for_good() -> None:

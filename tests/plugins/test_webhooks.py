@@ -1,6 +1,7 @@
 """What endpoints are told, of whose mail, signed how; with a real receiver that checks each signature."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from email.utils import parseaddr
 from typing import Any
@@ -201,6 +202,8 @@ async def test_our_own_reports_are_no_news_nor_is_what_a_result_has_told(mta: Re
         (b"{}", None),
         (b'["a"]', None),
         (b'{"a": NaN}', None),
+        (b'{"a": 1e999}', None),
+        (b'{"a": [-1e999]}', None),
         (b'{"a": "\xff"}', None),
         (b'{"a": "\\ud800"}', None),
         (b'{"a": ' + b"[" * 4000 + b"}", None),
@@ -350,6 +353,16 @@ def test_a_fault_in_the_configuration_is_told_without_the_secret(changes: dict[s
     assert says in str(caught.value)
     assert "canary" not in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["(" * 600, "a:" * 600, "x <" + "(" * 600 + "@y>", "a b " * 100_000 + "x@y", "x@" + "a." * 200_000 + "b"]
+)
+def test_a_hostile_from_field_stops_no_mail_and_fills_no_queue(value: str) -> None:
+    began = time.perf_counter()
+    found = author(Message(f"From: {value}\r\n".encode(), b""), address("me@example.com"))
+    assert found == "me@example.com"
+    assert time.perf_counter() - began < 0.2
 
 
 async def test_a_url_stands_once_and_its_accounts_exist(mta: RecordingMta) -> None:

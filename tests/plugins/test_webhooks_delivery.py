@@ -154,6 +154,16 @@ async def test_retry_after_holds_the_whole_url(status: int, mta: RecordingMta) -
         await plugin.stop()
 
 
+async def test_a_retry_after_that_is_no_date_at_all_loses_no_event(mta: RecordingMta) -> None:
+    beyond = {"Retry-After": "Sun, 01 Mar 2026 12:00:30 +99999999999999999999"}
+    async with Receiver((503, beyond)) as receiver:
+        plugin = await webhooks(mta, endpoint(receiver.url), retries=["10ms"])
+        await tell(plugin)
+        await until(lambda: receiver.taken)
+        assert (line(plugin, receiver).failed, line(plugin, receiver).sent) == (1, 1)
+        await plugin.stop()
+
+
 async def test_retry_after_is_heeded_at_the_end_too(mta: RecordingMta, caplog: pytest.LogCaptureFixture) -> None:
     async with Receiver((429, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})) as receiver:
         plugin = await webhooks(mta, endpoint(receiver.url), connections=1)

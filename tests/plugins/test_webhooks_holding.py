@@ -153,6 +153,16 @@ async def test_changes_at_once_end_alike_in_all_processes(begun: Begun) -> None:
                 line.end()
 
 
+async def test_what_is_deleted_stays_deleted_whoever_saves_it_at_the_same_moment(begun: Begun) -> None:
+    async with serving(2) as (_, workers):
+        one, other = [await begun(worker) for worker in workers]
+        for saver in (one, other):
+            for _ in range(10):
+                mine = await made(one, ELSEWHERE)
+                await asyncio.gather(save(saver, ELSEWHERE, mine.id), drop(one, mine.id))
+                assert await listed(one) == ()
+
+
 async def test_a_purge_ends_them_and_what_is_made_after_it_is_known_everywhere(begun: Begun) -> None:
     async with serving(2) as (server, workers), Receiver() as before, Receiver() as after:
         one, other = [await begun(worker) for worker in workers]
@@ -205,6 +215,22 @@ async def test_410_switches_it_off_until_it_is_saved_again(begun: Begun) -> None
         await made(plugin, receiver.url, mine.id)
         tell(plugin)
         await until(lambda: len(receiver.taken) == 1)
+
+
+@pytest.mark.parametrize("last", [410, (503, {"Retry-After": "3600"}), 500])
+async def test_what_the_old_url_answers_at_last_is_no_answer_of_the_new_one(
+    last: int | tuple[int, dict[str, str]], begun: Begun
+) -> None:
+    async with Receiver(always=last, delay=0.2) as before, Receiver() as moved:
+        plugin = await begun(connections=1)
+        mine = await made(plugin, before.url)
+        tell(plugin)
+        await until(lambda: before.events)
+        await made(plugin, moved.url, mine.id)
+        tell(plugin)
+        await until(lambda: len(moved.taken) == 2)
+        [line] = [line for _, _, line in plugin._all_lines()]
+        assert (line.state, line.dropped, len(before.events)) == ("on", 0, 1)
 
 
 class Moody(Documents):

@@ -124,6 +124,9 @@ def test_ten_thousand_cost_some_megabytes() -> None:
         ("soon", None),
         ("-5", None),
         ("٣", None),
+        ("Sun, 01 Mar 2026 12:00:30 +99999999999999999999", None),
+        ("Sun, 01 Mar 99999999999999999999 12:00:30 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:30 -0000", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date_and_bounded(value: str, seconds: float | None) -> None:
