@@ -79,6 +79,34 @@ async def test_what_one_worker_sent_every_worker_shows(tmp_path: Path) -> None:
         assert "bob" not in server.mtaframe.log
 
 
+async def test_of_other_bodies_under_one_key_at_the_same_moment_one_is_taken_and_the_others_are_told(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for key in ("one", "two", "three"):
+            mx.received.clear()
+            calls = [server.call("POST", "/v1/emails", body(subject=f"{key} {n}"), key=key) for n in range(4)]
+            answers = await asyncio.gather(*calls)
+            assert sorted(status for status, _ in answers) == [200, 422, 422, 422]
+            assert mx.messages == 1
+
+
+async def test_equal_batches_without_a_key_at_the_same_moment_are_one_mail_and_so_are_their_repeats(
+    tmp_path: Path,
+) -> None:
+    batch = [{"From": "shop@example.com", "To": f"{BOB}, {CAROL}", "Subject": "Hi", "TextBody": "Hello"}]
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for number in range(3):
+            mx.received.clear()
+            batch[0]["Subject"] = f"Hi {number}"
+            mx.script("rcpt", "450 4.2.1 busy", to=CAROL)
+            answers = await asyncio.gather(*(server.call("POST", "/email/batch", batch) for _ in range(4)))
+            assert len({answer[0]["MessageID"] for _, answer in answers}) == 1
+            status, answer = await server.call("POST", "/email/batch", batch)
+            assert (status, answer[0]["ErrorCode"]) == (200, 0)
+            assert Counter(one.recipients[0] for one in mx.received) == {BOB: 1, CAROL: 1}
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["the server", "its workers"])
 async def test_a_kill_between_call_and_answer_and_a_repeat_is_one_mail_each(whole: bool, tmp_path: Path) -> None:
     """Bob has the mail already; Carol's next hop had not yet taken it. Neither is lost, and neither gets it twice."""
