@@ -121,7 +121,7 @@ class Call:
 class Door:
     """One API: ``secret`` finds the token in a request, ``told`` writes a problem in its form.
 
-    ``guest`` knows tokens that are nobody's.
+    ``guest`` knows tokens that are nobody's, and what their requests may be like before anything of them is read.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Door:
     secret: Callable[[HttpRequest], str]
     told: Callable[[Problem], HttpAnswer]
     scheme: Mapping[str, str]
-    guest: Callable[[str], tuple[Account, Token] | None] = lambda secret: None
+    guest: Callable[[str, HttpRequest], tuple[Account, Token] | None] = lambda secret, request: None
 
     def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
         """``accounts`` are those of the generation that answers."""
@@ -161,7 +161,7 @@ class Door:
     def _holder(self, request: HttpRequest, accounts: AccountBook) -> tuple[Account, Token]:
         """Whose token it is. Problem if it is nobody's."""
         secret = self.secret(request)
-        found = self.guest(secret) or accounts.of_token(secret)
+        found = self.guest(secret, request) or accounts.of_token(secret)
         if found is None:
             raise Problem(401, UNAUTHORIZED, code=101)
         return found
