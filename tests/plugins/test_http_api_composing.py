@@ -10,6 +10,7 @@ import pytest
 from mtaframe_plugins.http_api.composing import composed
 from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.mimepost.emails import Email, outgoing
+from mtaframe_plugins.http_api.reading import media_type
 from tests.plugins.api_house import api, email, parsed
 
 
@@ -37,6 +38,24 @@ def test_the_name_of_a_file_is_cut_between_characters(name: str) -> None:
     for piece in pieces:
         assert re.fullmatch(rb"(?:%[0-9A-F]{2}|[^%])+", piece)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Rechnung.pdf", "application/pdf"),
+        ("Re: http://example.com/a.PDF", "application/pdf"),
+        ("a.tar.gz", "application/octet-stream"),
+        ("http://[a.pdf", "application/pdf"),
+        ("//[", "application/octet-stream"),
+        ("x.a://[", "application/octet-stream"),
+        ("data:text/html,", "application/octet-stream"),
+        ("pdf", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_what_a_file_is_follows_from_the_end_of_its_name_whatever_that_is(name: str, kind: str) -> None:
+    assert media_type(None, name) == kind
 
 
 async def test_a_domain_beyond_ascii_needs_no_smtputf8(tmp_path: Path) -> None:
