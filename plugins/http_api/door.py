@@ -94,8 +94,8 @@ class Ask(Redacted):
     def caller(self) -> Caller:
         """Who sends mail by this call. A repeat is known by its Idempotency-Key, or else by its octets."""
         request = self.request
-        key = request.headers.get("idempotency-key", "")
-        if not key:
+        key = request.headers.get("idempotency-key")
+        if key is None:
             return Caller(self.account.name, request, self.digest)
         if not _KEY.fullmatch(key):
             raise Problem(400, "is 1 to 256 printable characters of ASCII, without blanks", "Idempotency-Key")
@@ -177,7 +177,7 @@ def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        if kind == FORM and not request.body.lstrip().startswith(b"{"):  # curl calls JSON a form, unless told otherwise
+        if kind == FORM and not request.body.lstrip().startswith((b"{", b"[")):  # curl calls JSON a form, unless told otherwise
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
             return model.validate_python(dict(pairs))
         return model.validate_json(request.body or b"{}")

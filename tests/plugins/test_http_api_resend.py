@@ -165,6 +165,13 @@ async def test_nulls_and_times_that_are_due_are_accepted(tmp_path: Path) -> None
         assert (await post(running, "/emails", body() | {"to": BOB}))[0] == 200
 
 
+async def test_a_batch_is_json_though_curl_calls_it_a_form(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert (await post(running, "/emails/batch", [body(), body()], **form))[0] == 200
+        assert running.mx.messages == 2
+
+
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
