@@ -76,7 +76,8 @@ class Exchange:
             answer, is_last = error.answer, not request.content.at_eof()
         except TimeoutError:
             answer, is_last = trouble(408, "the request did not come in time"), True
-        except (web.RequestPayloadError, HTTPException, HttpProcessingError):
+        except (web.RequestPayloadError, HTTPException, HttpProcessingError) as error:
+            error.__traceback__ = None  # the request keeps the error, which would keep our lease
             answer, is_last = trouble(400, "the request's body can't be read"), True
         except (asyncio.CancelledError, ConnectionError):
             log.info("http gone listener=%s route=%s", settings.name, pattern)
@@ -93,9 +94,8 @@ class Exchange:
 
     async def _body(self, request: web.BaseRequest, settings: ListenerSettings, lease: Lease) -> bytes:
         """All of it, within the size and the time that the listener allows, while there is room in memory."""
-        too_large = RefusedError(413, f"a request may hold {settings.max_size:,} octets")
         if (request.content_length or 0) > settings.max_size:
-            raise too_large
+            raise _too_large(settings)
         if not request.body_exists:
             return b""
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -109,7 +109,7 @@ class Exchange:
             async for chunk in request.content.iter_chunked(_STEP):
                 body += chunk
                 if len(body) > settings.max_size:
-                    raise too_large
+                    raise _too_large(settings)
                 if not place.grow_to(len(body)):
                     raise RefusedError(503, "no room in memory now; try again", _RETRY)
         return bytes(body)
@@ -138,6 +138,11 @@ class Exchange:
                 request.transport.abort()
             raise ConnectionResetError from None
         return response
+
+
+def _too_large(settings: ListenerSettings) -> RefusedError:
+    """Made where it is raised: who raises an error that it knows by name keeps itself alive, and its lease."""
+    return RefusedError(413, f"a request may hold {settings.max_size:,} octets")
 
 
 async def _streamed(response: web.StreamResponse, pieces: AsyncIterator[bytes], seconds: float) -> None:
