@@ -71,7 +71,7 @@ class Exchange:
                 answer, is_last = refusal, not request.content.at_eof()
             else:
                 body = await self._body(request, settings, lease)
-                answer = await route.handle(replace(head, body=body) if body else head)
+                answer = await _handled(route, replace(head, body=body) if body else head)
         except RefusedError as error:
             answer, is_last = error.answer, not request.content.at_eof()
         except TimeoutError:
@@ -79,13 +79,12 @@ class Exchange:
         except (web.RequestPayloadError, HTTPException, HttpProcessingError) as error:
             error.__traceback__ = None  # the request keeps the error, which would keep our lease
             answer, is_last = trouble(400, "the request's body can't be read"), True
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as error:
+            error.__traceback__ = None  # it may be part of a cycle with what a plugin knew, our lease included
             log.info("http gone listener=%s route=%s", settings.name, pattern)
             raise
         except Exception as error:
-            log.error("http failed listener=%s route=%s fault=%s", settings.name, pattern, type(error).__name__,
-                      exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
-            answer = trouble(500, "internal error; try again", _RETRY)
+            answer = _failed(error, settings.name, pattern)
         response = await self._sent(request, settings, answer, is_last=is_last)
         took = self._clock.monotonic() - began
         log.info("http listener=%s method=%s route=%s status=%d took=%.3fs",
@@ -138,6 +137,20 @@ class Exchange:
                 request.transport.abort()
             raise ConnectionResetError from None
         return response
+
+
+async def _handled(route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+    """The plugin's answer. What fails there is its fault, even if it is called like what a client can do to us."""
+    try:
+        return await route.handle(request)
+    except Exception as error:
+        return _failed(error, request.listener, route.path)
+
+
+def _failed(error: Exception, listener: str, pattern: str) -> HttpAnswer:
+    log.error("http failed listener=%s route=%s fault=%s", listener, pattern, type(error).__name__,
+              exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
+    return trouble(500, "internal error; try again", _RETRY)
 
 
 def _too_large(settings: ListenerSettings) -> RefusedError:

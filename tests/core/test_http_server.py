@@ -31,6 +31,9 @@ addresses = ["{address}"]
 """
 
 
+FAULTS = {each.__name__: each for each in (RuntimeError, TimeoutError, ConnectionResetError)}
+
+
 class Echo(Plugin):
     """Serves what a test asks for."""
 
@@ -68,7 +71,7 @@ class Echo(Plugin):
         return HttpAnswer(body=pieces(), content_type="application/x-ndjson")
 
     async def fault(self, request: HttpRequest) -> HttpAnswer:
-        raise RuntimeError("canary")
+        raise FAULTS[request.query["kind"]]("canary")
 
     async def large(self, request: HttpRequest) -> HttpAnswer:
         async def pieces() -> AsyncIterator[bytes]:
@@ -262,15 +265,16 @@ async def test_what_is_no_http_gets_400_and_the_log_holds_nothing_of_it(
         assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+@pytest.mark.parametrize("kind", FAULTS)
 async def test_a_fault_is_a_500_that_tells_nothing(
-    tmp_path: Path, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    kind: str, tmp_path: Path, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     async with served(tmp_path) as (_, url):
-        async with client.get(f"{url}/v1/fault?secret=canary") as answer:
+        async with client.get(f"{url}/v1/fault?kind={kind}&secret=canary") as answer:
             assert answer.status == 500
             assert "canary" not in await answer.text()
-        assert "http failed listener=http route=/v1/fault fault=RuntimeError" in caplog.text
+        assert f"http failed listener=http route=/v1/fault fault={kind}" in caplog.text
         assert "canary" not in caplog.text
 
 
