@@ -177,7 +177,8 @@ def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        if kind == FORM and not request.body.lstrip().startswith((b"{", b"[")):  # curl calls JSON a form, unless told otherwise
+        # curl calls JSON a form, unless told otherwise
+        if kind == FORM and not request.body.lstrip().startswith((b"{", b"[")):
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
             return model.validate_python(dict(pairs))
         return model.validate_json(request.body or b"{}")

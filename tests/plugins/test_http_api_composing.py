@@ -71,6 +71,14 @@ async def test_a_domain_beyond_ascii_needs_no_smtputf8(tmp_path: Path) -> None:
             assert message["Reply-To"] == "Z <z@xn--mller-kva.example>"
 
 
+async def test_a_domain_with_an_eszett_is_not_the_one_with_two_s(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        assert (await running.call("POST", "/v1/emails", email("x@straße.example")))[0] == 200
+        [received] = running.mx.received
+        assert received.recipients == ["x@xn--strae-oqa.example"]
+        assert parsed(received.raw)["To"] == "x@xn--strae-oqa.example"
+
+
 def test_custom_data_fits_into_a_field_and_into_what_webhooks_take() -> None:
     message = parsed(written(vars={"a": "x" * 880, "b": "y z " * 500}))
     assert '"a": "xxx' in message["X-Vars"]
