@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import json
 import os
 import random
 import re
@@ -17,7 +18,7 @@ import pytest
 from mtaframe import Message
 from mtaframe.testing import ScriptedMx
 from tests.end_to_end.api_server import ApiServer, api_server
-from tests.plugins.api_house import BOB, CAROL, DAVE
+from tests.plugins.api_house import BOB, CAROL, DAVE, TOKEN
 from tests.plugins.api_house import email as body
 from tests.plugins.dkim_oracle import dkimpy_accepts
 
@@ -105,6 +106,36 @@ async def test_equal_batches_without_a_key_at_the_same_moment_are_one_mail_and_s
             status, answer = await server.call("POST", "/email/batch", batch)
             assert (status, answer[0]["ErrorCode"]) == (200, 0)
             assert Counter(one.recipients[0] for one in mx.received) == {BOB: 1, CAROL: 1}
+
+
+async def test_who_goes_and_comes_again_at_once_without_a_key_gets_one_mail(tmp_path: Path) -> None:
+    """Another worker may hear of the second call before the first one hears that its client has gone."""
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for number in range(10):
+            mx.received.clear()
+            mx.arrived.clear()
+            mx.script("dot", delay=0.3)
+            octets = request(json.dumps(body(subject=f"{number}")).encode())
+            (_, gone), (reader, writer) = [await connected(server.url) for _ in range(2)]
+            gone.write(octets)
+            async with asyncio.timeout(10):
+                while not mx.arrived:
+                    await asyncio.sleep(0.01)
+            gone.transport.abort()
+            writer.write(octets)
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            await asyncio.sleep(0.4)
+            assert mx.messages == 1, number
+
+
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+
+
+def request(data: bytes) -> bytes:
+    head = f"POST /v1/emails HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {TOKEN}\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the server", "its workers"])
