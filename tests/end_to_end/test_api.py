@@ -129,6 +129,18 @@ async def test_who_goes_and_comes_again_at_once_without_a_key_gets_one_mail(tmp_
             assert mx.messages == 1, number
 
 
+async def test_settings_that_are_changed_at_the_same_moment_are_all_changed(tmp_path: Path) -> None:
+    names = [f"name-{number}" for number in range(10)]
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        calls = [server.call("POST", "/v1/settings", {"name": name, "value": name}) for name in names]
+        assert {status for status, _ in await asyncio.gather(*calls)} == {200}
+        assert (await server.call("GET", "/v1/settings"))[1]["data"] == {name: name for name in names}
+        await server.call("POST", "/v1/settings", {"name": names[3], "value": None})
+        await server.call("POST", "/v1/settings", {"name": names[5], "value": "other"})
+        _, answer = await server.call("GET", "/v1/settings")
+        assert (answer["name"], answer["value"], len(answer["data"])) == (names[5], "other", 9)
+
+
 async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
 
