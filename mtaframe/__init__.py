@@ -1,7 +1,7 @@
 """mtaframe: a plugin-based MTA framework for outbound mail. These are the names that plugins import."""
 
 from mtaframe.account import Account, Credential, Status, Token
-from mtaframe.address import Address
+from mtaframe.address import Address, dns_name
 from mtaframe.author import author_domains
 from mtaframe.classification import event_type
 from mtaframe.delivery import Credentials, Delivery, Limits, Outcome, Result, Route, Source, Tls
@@ -136,6 +136,7 @@ __all__ = [
     "author_domains",
     "command",
     "decoded_value",
+    "dns_name",
     "encoded_phrase",
     "encoded_value",
     "event_type",

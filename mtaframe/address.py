@@ -1,6 +1,7 @@
 """A mailbox as SMTP names it (RFC 5321 §4.1.2, RFC 6531 §3.3). It never prints itself."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from mtaframe.redaction import Redacted
@@ -51,3 +52,30 @@ class Address(Redacted):
     def is_ascii(self) -> bool:
         """Whether it travels without SMTPUTF8 (RFC 6531)."""
         return self.local_part.isascii() and self.domain.isascii()
+
+
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_NAMES_OF_THEIR_OWN = re.compile("[ß\u03c2\u200c\u200d]")
+
+
+def dns_name(domain: str) -> str:
+    """The domain as the DNS has it, with A-labels (RFC 5890 §2.3.2.1). UnicodeError if the DNS can't have it.
+
+    To Python's codec, which knows IDNA of 2003, ß is ss, ς is σ, and joiners are nothing. Today those are other
+    domains, often somebody else's (RFC 5894 §7.2).
+    """
+    if domain.isascii():
+        return domain
+    labels = _DOTS.split(domain)
+    if "" in labels[:-1]:
+        raise UnicodeError("label empty")
+    return ".".join(map(_a_label, labels))
+
+
+def _a_label(label: str) -> str:
+    if not _NAMES_OF_THEIR_OWN.search(label):
+        return label.encode("idna").decode("ascii")
+    name = "xn--" + unicodedata.normalize("NFKC", label.lower()).encode("punycode").decode("ascii")
+    if len(name) > 63:
+        raise UnicodeError("label too long")
+    return name

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
+from mtaframe.address import dns_name
 from mtaframe.http_answer import Answer, BadAnswerError, TooLongError
 from mtaframe.http_site import Site
 from mtaframe.lifecycle import DnsError, HttpError, HttpResponse, Resolver
@@ -125,7 +126,7 @@ class HttpClient:
 
 def _a_labels(host: str) -> str:
     try:
-        return host.encode("idna").decode("ascii")
+        return dns_name(host)
     except UnicodeError:
         raise HttpError("not a URL") from None
 

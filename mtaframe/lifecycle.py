@@ -144,7 +144,7 @@ class Identity(Redacted):
 
     ``key`` is told apart by account and reverse-path. ``is_kept``: each result is safe before it is told, and known
     for days after: a repeat gets what is final without another attempt, over a crash, too. Otherwise it is known only
-    until the submitter has been told that nobody is left to try again.
+    while it is under way, and until the submitter has been told that nobody is left to try again.
     """
 
     _shown = ("is_kept",)

@@ -100,6 +100,12 @@ class Digests(Protocol):
     async def get(self, purpose: str, what: bytes) -> int | None:
         """The integer, or None if there is none, or its time is over. Every key that is still alive is tried."""
 
+    async def agree(self, purpose: str, what: bytes, value: int, until: datetime) -> int:
+        """The integer that is known, else ``value``, which is remembered in the same step.
+
+        Whoever asks at the same moment, in whatever process, is told the same one.
+        """
+
     async def drop(self, purpose: str, what: bytes) -> None: ...
 
 

@@ -6,7 +6,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mtaframe import Credentials, Delivery, Domains, FilePath, Model, Mta, Plugin, Route, Secret, Tls, hookimpl
+from mtaframe import (
+    Credentials,
+    Delivery,
+    Domains,
+    FilePath,
+    Model,
+    Mta,
+    Plugin,
+    Route,
+    Secret,
+    Tls,
+    dns_name,
+    hookimpl,
+)
 
 
 def _without_star(value: object) -> object:
@@ -127,9 +140,8 @@ def _limits(host: HostSettings, route: Route) -> Any:
 
 
 def _is_among(domain: str, patterns: tuple[str, ...]) -> bool:
-    if not domain.isascii():
-        try:
-            domain = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            return False
+    try:
+        domain = dns_name(domain)
+    except UnicodeError:
+        return False
     return any(domain.endswith(pattern) if pattern.startswith(".") else domain == pattern for pattern in patterns)

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from mtaframe.address import Address
+from mtaframe.address import Address, dns_name
 from mtaframe.assembly import Outbound, built
 from mtaframe.clock import SystemClock
 from mtaframe.config import Configuration
@@ -220,7 +220,7 @@ async def hosts(copy: Copy, resolver: Resolver) -> list[str] | None:
         return [domain]
     try:
         async with asyncio.timeout(LOOK_UP):
-            records = sorted(await resolver.mx(domain.encode("idna").decode("ascii")))
+            records = sorted(await resolver.mx(dns_name(domain)))
             if records and not any(name for _, name in records):
                 return ["null MX: the domain accepts no mail (RFC 7505)"]
             return [await _host(name, resolver, f"MX {preference} ") for preference, name in records] or [

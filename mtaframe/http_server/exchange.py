@@ -71,20 +71,20 @@ class Exchange:
                 answer, is_last = refusal, not request.content.at_eof()
             else:
                 body = await self._body(request, settings, lease)
-                answer = await route.handle(replace(head, body=body) if body else head)
+                answer = await _handled(route, replace(head, body=body) if body else head)
         except RefusedError as error:
             answer, is_last = error.answer, not request.content.at_eof()
         except TimeoutError:
             answer, is_last = trouble(408, "the request did not come in time"), True
-        except (web.RequestPayloadError, HTTPException, HttpProcessingError):
+        except (web.RequestPayloadError, HTTPException, HttpProcessingError) as error:
+            error.__traceback__ = None  # the request keeps the error, which would keep our lease
             answer, is_last = trouble(400, "the request's body can't be read"), True
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as error:
+            error.__traceback__ = None  # it may be part of a cycle with what a plugin knew, our lease included
             log.info("http gone listener=%s route=%s", settings.name, pattern)
             raise
         except Exception as error:
-            log.error("http failed listener=%s route=%s fault=%s", settings.name, pattern, type(error).__name__,
-                      exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
-            answer = trouble(500, "internal error; try again", _RETRY)
+            answer = _failed(error, settings.name, pattern)
         response = await self._sent(request, settings, answer, is_last=is_last)
         took = self._clock.monotonic() - began
         log.info("http listener=%s method=%s route=%s status=%d took=%.3fs",
@@ -93,9 +93,8 @@ class Exchange:
 
     async def _body(self, request: web.BaseRequest, settings: ListenerSettings, lease: Lease) -> bytes:
         """All of it, within the size and the time that the listener allows, while there is room in memory."""
-        too_large = RefusedError(413, f"a request may hold {settings.max_size:,} octets")
         if (request.content_length or 0) > settings.max_size:
-            raise too_large
+            raise _too_large(settings)
         if not request.body_exists:
             return b""
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -109,7 +108,7 @@ class Exchange:
             async for chunk in request.content.iter_chunked(_STEP):
                 body += chunk
                 if len(body) > settings.max_size:
-                    raise too_large
+                    raise _too_large(settings)
                 if not place.grow_to(len(body)):
                     raise RefusedError(503, "no room in memory now; try again", _RETRY)
         return bytes(body)
@@ -138,6 +137,25 @@ class Exchange:
                 request.transport.abort()
             raise ConnectionResetError from None
         return response
+
+
+async def _handled(route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+    """The plugin's answer. What fails there is its fault, even if it is called like what a client can do to us."""
+    try:
+        return await route.handle(request)
+    except Exception as error:
+        return _failed(error, request.listener, route.path)
+
+
+def _failed(error: Exception, listener: str, pattern: str) -> HttpAnswer:
+    log.error("http failed listener=%s route=%s fault=%s", listener, pattern, type(error).__name__,
+              exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
+    return trouble(500, "internal error; try again", _RETRY)
+
+
+def _too_large(settings: ListenerSettings) -> RefusedError:
+    """Made where it is raised: who raises an error that it knows by name keeps itself alive, and its lease."""
+    return RefusedError(413, f"a request may hold {settings.max_size:,} octets")
 
 
 async def _streamed(response: web.StreamResponse, pieces: AsyncIterator[bytes], seconds: float) -> None:

@@ -51,8 +51,11 @@ class Book(Protocol):
 
     def claim(self, fingerprints: Collection[bytes]) -> Awaitable[None]: ...
 
-    def release(self, fingerprint: bytes, entry: Entry | None) -> None:
-        """An attempt is over; a final result becomes an entry, and ends the claims of all who follow one."""
+    def release(self, fingerprint: bytes, entry: Entry | None, *, is_told: bool = False) -> None:
+        """An attempt is over; a final result becomes an entry, and ends the claims of all who follow one.
+
+        One that ``is_told`` to its client is for those who wait for it now, and is not remembered.
+        """
 
     async def awaited(self, fingerprint: bytes) -> Entry | None:
         """Wait until it is claimed no more; None if nothing final came of it."""
@@ -148,8 +151,8 @@ class LocalBook:
             self._claims[fingerprint][0].append(owner)
         return _done()
 
-    def release(self, fingerprint: bytes, entry: Entry | None, owner: object = None) -> None:
-        if entry is not None:
+    def release(self, fingerprint: bytes, entry: Entry | None, owner: object = None, *, is_told: bool = False) -> None:
+        if entry is not None and not is_told:
             self.write({fingerprint: entry})
         if (claim := self._claims.get(fingerprint)) is None:
             return

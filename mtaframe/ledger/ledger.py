@@ -107,9 +107,10 @@ class Ledger:
                 if answer is None:
                     self.end(fingerprint)
 
-    def end(self, fingerprint: bytes) -> None:
-        """What was taken is over; what is final of it has been written."""
-        self.book.release(fingerprint, None)
+    def end(self, fingerprint: bytes, told: Result | None = None) -> None:
+        """What was taken is over; what is final of it has been written, or is ``told`` and need not be."""
+        entry = Entry.of(told, self._clock.now().timestamp()) if told is not None else None
+        self.book.release(fingerprint, entry, is_told=told is not None)
 
     def _joined(self, fingerprint: bytes) -> asyncio.Future[Result]:
         """The result of an attempt that another process follows."""

@@ -42,8 +42,8 @@ class RemoteBook:
     def claim(self, fingerprints: Collection[bytes]) -> Awaitable[None]:
         return self._link.asked("ledger.claim", list(fingerprints))
 
-    def release(self, fingerprint: bytes, entry: Entry | None) -> None:
-        self._link.tell("ledger.release", fingerprint, _row(entry))
+    def release(self, fingerprint: bytes, entry: Entry | None, *, is_told: bool = False) -> None:
+        self._link.tell("ledger.release", fingerprint, _row(entry), is_told)
 
     async def awaited(self, fingerprint: bytes) -> Entry | None:
         return _entry(await self._link.call("ledger.awaited", fingerprint))
@@ -64,8 +64,8 @@ def desk(book: LocalBook, worker: object) -> Mapping[str, Handler]:
     def claim(fingerprints: Sequence[bytes]) -> Awaitable[None]:
         return book.claim(fingerprints, worker)
 
-    def release(fingerprint: bytes, row: _Row | None) -> None:
-        book.release(fingerprint, _entry(row), worker)
+    def release(fingerprint: bytes, row: _Row | None, is_told: bool) -> None:
+        book.release(fingerprint, _entry(row), worker, is_told=is_told)
 
     async def awaited(fingerprint: bytes) -> Any:
         return _row(await book.awaited(fingerprint))

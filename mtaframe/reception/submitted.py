@@ -1,7 +1,8 @@
 """What the ledger knows of mail that a program submits, and what it must know once the program has its answer.
 
 The law: that of every door. What comes again joins what is under way, and finds what ended without its being told, or
-while others were not final; under an identity that is kept, it finds whatever has ended.
+while others were not final; under an identity that is kept, it finds whatever has ended. Who gives an identity has its
+recipients claimed before anything begins: that a client has gone is often heard of after it has come again.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ class Submitted:
 
     async def look_up(self) -> None:
         """Learn what the ledger knows."""
-        if self._is_kept:
+        if self._identity is not None:
             answers = await self._ledger.take(self._fingerprints)
         elif self._ledger.is_empty:
             return
@@ -52,7 +53,7 @@ class Submitted:
                 self.known[place].set_result(found.result)
             elif found is not None:
                 self.known[place] = found
-            elif self._is_kept:
+            elif self._identity is not None:
                 self._taken.add(self._fingerprints[place])
 
     def followed(self, attempts: Mapping[int, asyncio.Future[Result]]) -> dict[int, asyncio.Future[Result]]:
@@ -104,21 +105,30 @@ class Submitted:
     async def let_go(self, attempts: Mapping[int, asyncio.Future[Result]], *, is_settled: bool) -> None:
         """Follow what goes on. Unless it ``is_settled``, and told, remember what has ended."""
         if self._is_kept:
-            for fingerprint in self._taken:
-                self._ledger.end(fingerprint)  # nothing was begun with it
-            self._taken.clear()
+            self._end({})  # nothing was begun with these
             return
         detached = {self._fingerprints[place]: future for place, future in attempts.items() if not future.done()}
-        ended = {} if is_settled else {place: future.result() for place, future in attempts.items() if future.done()}
+        ended = {place: future.result() for place, future in attempts.items() if _has_result(future)}
         final = {self._fingerprints[place]: result for place, result in ended.items() if result.outcome.is_final}
-        told = [self._ledger.write(final)] if final else []
+        told = [self._ledger.write(final)] if final and not is_settled else []
         if detached:
             told.append(self._ledger.detach(detached))
+        self._end(final if is_settled else {})
         for each in told:  # all is said before the first answer: a repeat, or the end of this task, may come first
             await each
+
+    def _end(self, told: Mapping[bytes, Result]) -> None:
+        """What was taken is over; who has come with the same meanwhile is ``told`` what it came to."""
+        for fingerprint in self._taken:
+            self._ledger.end(fingerprint, told.get(fingerprint))
+        self._taken.clear()
 
     def proven(self, results: Mapping[int, Result]) -> None:
         """The submitter knows how these ended: what is final of an earlier try need not be remembered."""
         settled = [] if self._is_kept else [place for place in self.known if results[place].outcome.is_final]
         if settled:
             self._ledger.forget([self._fingerprints[place] for place in settled])
+
+
+def _has_result(attempt: asyncio.Future[Result]) -> bool:
+    return attempt.done() and not attempt.cancelled() and attempt.exception() is None

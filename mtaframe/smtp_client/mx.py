@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 
+from mtaframe.address import dns_name
 from mtaframe.delivery import Route, Source
 from mtaframe.lifecycle import DnsError, Resolver
 from mtaframe.smtp_client.connection import Budget
@@ -46,7 +47,7 @@ class Hops:
             self._at(domain)
             return
         try:
-            name = domain if domain.isascii() else domain.encode("idna").decode("ascii")
+            name = dns_name(domain)
             async with asyncio.timeout(budget.seconds(math.inf)):
                 records = await self._resolver.mx(name)
         except UnicodeError:

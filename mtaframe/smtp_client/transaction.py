@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from aiosmtplib import SMTPResponse
 
-from mtaframe.address import Address
+from mtaframe.address import Address, dns_name
 from mtaframe.lifecycle import Attempt
 from mtaframe.message import Message
 from mtaframe.reply import Reply, Stage
@@ -302,8 +302,8 @@ def _path(address: Address) -> bytes:
     local_part, domain = address.local_part, address.domain
     if not (_LOCAL_PART.fullmatch(local_part) and _DOMAIN.fullmatch(domain)):
         raise ValueError
-    if local_part.isascii() and not domain.isascii():
-        domain = domain.encode("idna").decode("ascii")
+    if local_part.isascii():
+        domain = dns_name(domain)
     return f"{local_part}@{domain}".encode()
 
 

@@ -62,6 +62,7 @@ class StateDesk:
             "next": self._next,
             "digests.put": self._state.digests.table.put,
             "digests.get": self._state.digests.table.get,
+            "digests.agree": self._state.digests.table.agree,
             "digests.drop": self._state.digests.table.drop,
             "digests.counts": self._state.digests.table.counts,
             "documents.put": self._state.documents.put,

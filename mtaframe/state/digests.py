@@ -21,6 +21,9 @@ class DigestTable(Protocol):
     async def get(self, purpose: str, prints: Sequence[Print]) -> int | None:
         """The value of the first that is there, and whose time is not over."""
 
+    async def agree(self, purpose: str, prints: Sequence[Print], value: int, until: float) -> int:
+        """The value that ``get`` finds, else this one, ``put`` under the first, with nobody in between."""
+
     async def drop(self, purpose: str, prints: Sequence[Print]) -> None: ...
 
     async def counts(self) -> dict[tuple[str, str], int]:
@@ -42,6 +45,9 @@ class Digests:
 
     async def get(self, purpose: str, what: bytes) -> int | None:
         return await self.table.get(purpose, self._keyring.prints(purpose, what))
+
+    async def agree(self, purpose: str, what: bytes, value: int, until: datetime) -> int:
+        return await self.table.agree(purpose, self._keyring.prints(purpose, what), int(value), until.timestamp())
 
     async def drop(self, purpose: str, what: bytes) -> None:
         await self.table.drop(purpose, self._keyring.prints(purpose, what))

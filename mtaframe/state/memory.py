@@ -178,6 +178,12 @@ class DigestTable:
             self._entries.pop((purpose, key_id, digest), None)
         return None
 
+    async def agree(self, purpose: str, prints: Sequence[Print], value: int, until: float) -> int:
+        known = await self.get(purpose, prints)  # neither waits for anything
+        if known is None:
+            await self.put(purpose, *prints[0], value, until)
+        return value if known is None else known
+
     async def drop(self, purpose: str, prints: Sequence[Print]) -> None:
         for key_id, digest in prints:
             self._entries.pop((purpose, key_id, digest), None)

@@ -229,6 +229,10 @@ class DigestTable:
         value: int | None = await self._link.call("state.digests.get", purpose, list(prints))
         return value
 
+    async def agree(self, purpose: str, prints: Sequence[Print], value: int, until: float) -> int:
+        agreed: int = await self._link.call("state.digests.agree", purpose, list(prints), value, until)
+        return agreed
+
     async def drop(self, purpose: str, prints: Sequence[Print]) -> None:
         await self._link.call("state.digests.drop", purpose, list(prints))
 

@@ -82,6 +82,7 @@ class DigestTable:
     def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
         self._clock = clock
+        self._turn = asyncio.Lock()
 
     async def put(self, purpose: str, key_id: str, digest: bytes, value: int, until: float) -> None:
         self._storage.put("digests", (purpose, key_id, digest), (_fitting(value), until))
@@ -94,6 +95,16 @@ class DigestTable:
                 if until > now:
                     return int(value)
         return None
+
+    async def agree(self, purpose: str, prints: Sequence[Print], value: int, until: float) -> int:
+        """One after the other as far as RAM knows it; the disk is waited for by all together."""
+        async with self._turn:
+            known = await self.get(purpose, prints)
+            if known is not None:
+                return known
+            self._storage.put("digests", (purpose, *prints[0]), (_fitting(value), until))
+        await self._storage.written()
+        return value
 
     async def drop(self, purpose: str, prints: Sequence[Print]) -> None:
         for key_id, digest in prints:

@@ -12,7 +12,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
 
-from mtaframe import Address, Message, encoded_phrase, encoded_value, folded_value
+from mtaframe import Address, Message, dns_name, encoded_phrase, encoded_value, folded_value
 from mtaframe_plugins.http_api.outgoing import Attachment, Mailbox, Outgoing
 
 OURS = frozenset(
@@ -107,7 +107,7 @@ def _mailbox(each: Mailbox, address: str) -> str:
 def _in_ascii(address: Address) -> str:
     if address.local_part.isascii() and not address.domain.isascii():
         try:
-            return f"{address.local_part}@{address.domain.encode('idna').decode()}"
+            return f"{address.local_part}@{dns_name(address.domain)}"
         except UnicodeError:
             pass  # no name that the DNS can hold: the next hop will say so
     return address.mailbox

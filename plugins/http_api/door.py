@@ -94,8 +94,8 @@ class Ask(Redacted):
     def caller(self) -> Caller:
         """Who sends mail by this call. A repeat is known by its Idempotency-Key, or else by its octets."""
         request = self.request
-        key = request.headers.get("idempotency-key", "")
-        if not key:
+        key = request.headers.get("idempotency-key")
+        if key is None:
             return Caller(self.account.name, request, self.digest)
         if not _KEY.fullmatch(key):
             raise Problem(400, "is 1 to 256 printable characters of ASCII, without blanks", "Idempotency-Key")
@@ -121,7 +121,7 @@ class Call:
 class Door:
     """One API: ``secret`` finds the token in a request, ``told`` writes a problem in its form.
 
-    ``guest`` knows tokens that are nobody's.
+    ``guest`` knows tokens that are nobody's, and what their requests may be like before anything of them is read.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Door:
     secret: Callable[[HttpRequest], str]
     told: Callable[[Problem], HttpAnswer]
     scheme: Mapping[str, str]
-    guest: Callable[[str], tuple[Account, Token] | None] = lambda secret: None
+    guest: Callable[[str, HttpRequest], tuple[Account, Token] | None] = lambda secret, request: None
 
     def routes(self, accounts: Callable[[], AccountBook]) -> list[HttpRoute]:
         """``accounts`` are those of the generation that answers."""
@@ -161,7 +161,7 @@ class Door:
     def _holder(self, request: HttpRequest, accounts: AccountBook) -> tuple[Account, Token]:
         """Whose token it is. Problem if it is nobody's."""
         secret = self.secret(request)
-        found = self.guest(secret) or accounts.of_token(secret)
+        found = self.guest(secret, request) or accounts.of_token(secret)
         if found is None:
             raise Problem(401, UNAUTHORIZED, code=101)
         return found
@@ -177,7 +177,8 @@ def parsed(model: TypeAdapter[Any], request: HttpRequest) -> Any:
     """The body as the model has it: JSON, or a form of plain fields. Problem 400 names the field."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        if kind == FORM and not request.body.lstrip().startswith(b"{"):  # curl calls JSON a form, unless told otherwise
+        # curl calls JSON a form, unless told otherwise
+        if kind == FORM and not request.body.lstrip().startswith((b"{", b"[")):
             pairs = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=1000)
             return model.validate_python(dict(pairs))
         return model.validate_json(request.body or b"{}")

@@ -39,6 +39,8 @@ class _List:
             if self._comments < 0:
                 raise _UNCLEAR
             return True
+        if self._comments and piece.startswith('"') and ("(" in piece or ")" in piece):
+            raise _UNCLEAR  # nothing is quoted in a comment, but some think so
         return self._comments > 0
 
     def take(self, piece: str) -> None:

@@ -58,8 +58,11 @@ def media_type(given: str | None, name: str) -> str:
     """That of an attachment: what is given, without parameters, else what its name says."""
     if given and given.strip():
         return given.partition(";")[0].strip()
-    found = mimetypes.guess_type(name, strict=True)[0] or ANY
-    return ANY if composing.content_type_fault(found) else found
+    _, dot, ending = name.rpartition(".")
+    if not dot or not ending.isalnum():  # what is no ending could make a URL of the name, or none that can be read
+        return ANY
+    found, _ = mimetypes.guess_type(f"file.{ending}", strict=True)
+    return ANY if found is None or composing.content_type_fault(found) else found
 
 
 def attachment(name: str, content_type: str, content: str, field: str, content_id: str | None = None) -> Attachment:

@@ -39,8 +39,12 @@ class Recent:
         self.max_age = max_age
         self._kept: deque[Happening] = deque(maxlen=max_count)
         self._timer: asyncio.TimerHandle | None = None
+        self._heir: Recent | None = None
+        """Who has taken over: what calls of before a reload still see belongs there."""
 
     def add(self, happening: Happening) -> None:
+        if self._heir is not None:
+            return self._heir.add(happening)
         self._kept.append(happening)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(min(SWEEP, self.max_age), self._sweep)
@@ -58,9 +62,10 @@ class Recent:
 
     def take_over(self, other: "Recent") -> None:
         """What the one before a reload had."""
-        self._kept.extendleft(reversed(other._kept))
+        self._kept = deque((*other._kept, *self._kept), maxlen=self._kept.maxlen)
         other.stop()
         other._kept.clear()
+        other._heir = self
         if self._kept and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(min(SWEEP, self.max_age), self._sweep)
 

@@ -47,10 +47,8 @@ class Repeats:
             return caller
         what = f"{caller.account}\0".encode() + caller.repeat
         number = int.from_bytes(ask.digest[:8], "big") >> 2  # the state keeps signed integers
-        known = await self._mta.state.digests.get(PURPOSE, what)
-        if known is None:
-            await self._mta.state.digests.put(PURPOSE, what, number, self._mta.clock.now() + KEPT)
-        elif known != number:
+        known = await self._mta.state.digests.agree(PURPOSE, what, number, self._mta.clock.now() + KEPT)
+        if known != number:
             raise Problem(422, "was used for another request already", "Idempotency-Key")
         return caller
 
@@ -78,9 +76,5 @@ class Repeats:
 
     async def _number(self, account: str, name: bytes) -> int:
         """What tells this mail from earlier mail of the same name, which is settled."""
-        what, digests = f"{account}\0".encode() + name, self._mta.state.digests
-        if (known := await digests.get(UNSETTLED, what)) is not None:
-            return known
-        number = secrets.randbits(62)
-        await digests.put(UNSETTLED, what, number, self._mta.clock.now() + KEPT)
-        return number
+        what, until = f"{account}\0".encode() + name, self._mta.clock.now() + KEPT
+        return await self._mta.state.digests.agree(UNSETTLED, what, secrets.randbits(62), until)

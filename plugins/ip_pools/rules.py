@@ -1,6 +1,6 @@
 """Which mail a rule means. Domains are compared in their xn-- form, header fields without case."""
 
-from mtaframe import Delivery, Message
+from mtaframe import Delivery, Message, dns_name
 from mtaframe_plugins.ip_pools.settings import HeaderSettings, RuleSettings
 
 LONGEST_DOMAIN = 255
@@ -29,11 +29,10 @@ def is_among(domain: str, patterns: tuple[str, ...]) -> bool:
     """Whether it is one of them, or below one that begins with a dot."""
     if len(domain) > LONGEST_DOMAIN:
         return False
-    if not domain.isascii():
-        try:
-            domain = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            return False
+    try:
+        domain = dns_name(domain)
+    except UnicodeError:
+        return False
     return any(domain.endswith(pattern) if pattern.startswith(".") else domain == pattern for pattern in patterns)
 
 

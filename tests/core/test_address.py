@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtaframe.address import Address
+from mtaframe.address import Address, dns_name
 
 GOOD = {
     "a@b.example": ("a", "b.example"),
@@ -57,3 +57,25 @@ def test_it_says_whether_it_is_ascii():
 def test_it_never_prints_itself():
     address = Address.parse("alice@example.com")
     assert f"{address} {address!r} {[address]}" == "Address() Address() [Address()]"
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("example.com", "example.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER。example", "xn--bcher-kva.example"),
+        ("u\u0308.example", "xn--tda.example"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("نامه\u200cای.example", "xn--mgba3gch31f060k.example"),
+    ],
+)
+def test_the_dns_has_a_domain_by_the_name_that_is_its_own_today(domain, name):
+    assert dns_name(domain) == name
+
+
+@pytest.mark.parametrize("domain", ["ü..example", "ü" * 64, "ß" + "ü" * 64])
+def test_what_the_dns_cannot_have_is_none(domain):
+    with pytest.raises(UnicodeError):
+        dns_name(domain)

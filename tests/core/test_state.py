@@ -85,6 +85,13 @@ async def test_a_digest_is_dropped(state, clock):
     assert await state.digests.get("a", b"b") is None
 
 
+async def test_the_first_number_for_a_digest_is_the_one_for_all(state, clock):
+    until = clock.now() + timedelta(days=1)
+    assert [await state.digests.agree("a", b"b", value, until) for value in (1, 2)] == [1, 1]
+    clock.advance(86400)
+    assert await state.digests.agree("a", b"b", 3, clock.now() + timedelta(days=1)) == 3
+
+
 async def test_what_is_taken_passes_no_limit_of_the_hour_or_the_day(state, clock):
     assert [await state.counters.take(SENT, 2, per_hour=5, per_day=7) for _ in range(3)] == [None, None, "hour"]
     assert await state.counters.take(SENT, 1, per_hour=5, per_day=7) is None

@@ -200,6 +200,13 @@ async def test_a_list_is_one_for_all_and_its_octets_do_not_cross(monkeypatch):
         assert "bob" not in repr(crossed)
 
 
+async def test_workers_that_agree_at_the_same_moment_agree_on_one_number():
+    async with serving(2) as (server, workers):
+        until = server.clock.now() + timedelta(days=1)
+        found = await asyncio.gather(*(one.digests.agree("a", b"b", value, until) for value, one in enumerate(workers)))
+        assert set(found) == {0}
+
+
 async def test_documents_are_the_owners():
     async with serving(2) as (server, (one, two)):
         await one.documents.put("shop", "template", "welcome", b"Hello")

@@ -88,6 +88,16 @@ async def test_everything_comes_back(state: OwnedState, opened: Opened, clock: V
         assert new.trouble is None
 
 
+async def test_who_agrees_at_the_same_moment_agrees_on_one_number_and_so_does_the_next_process(
+    state: OwnedState, opened: Opened, clock: VirtualClock
+) -> None:
+    until = clock.now() + timedelta(days=1)
+    found = await asyncio.gather(*(state.digests.agree("a", BOB, value, until) for value in range(1, 9)))
+    assert set(found) == {1}
+    async with reopened(state, opened) as again:
+        assert await again.digests.agree("a", BOB, 9, until) == 1
+
+
 async def test_what_was_taken_away_stays_away(state: OwnedState, opened: Opened, clock: VirtualClock) -> None:
     until = clock.now() + timedelta(days=1)
     await state.counters.add({SENT: 3})

@@ -12,6 +12,7 @@ from mtaframe.testing import DROP, ScriptedMx, envelope, message, session
 from tests.core.keeping import BOB, CAROL, DAVE, Ears, ears, house, to
 
 KEPT = Identity(b"order 7", is_kept=True)
+BODY = Identity(b"body")
 
 
 @pytest.fixture
@@ -71,26 +72,52 @@ async def test_under_a_kept_identity_what_is_final_is_never_tried_again(mx: Scri
     assert sorted(to(mx)) == sorted([DAVE, BOB, BOB, CAROL, DAVE])
 
 
-async def test_two_that_come_at_once_are_one(mx: ScriptedMx, tmp_path: Path) -> None:
+@pytest.mark.parametrize("identity", [KEPT, BODY], ids=["kept", "not kept"])
+async def test_two_that_come_at_once_are_one(identity: Identity, mx: ScriptedMx, tmp_path: Path) -> None:
+    mx.script("dot", delay=0.3, to=BOB)
+    mx.script("rcpt", "450 4.2.1 busy", to=DAVE)
+    mx.script("rcpt", "550 5.1.1 no such user", to=CAROL)
+    three = envelope([BOB, CAROL, DAVE])
+    async with house(tmp_path, mx, plugins={"ears": Ears}) as mta:
+        submit = ears(mta).mta.submit
+        both = await asyncio.gather(*(submit(session(), three, message(), identity=identity) for _ in range(2)))
+        assert [outcomes(each) for each in both] == [[Outcome.DELIVERED, Outcome.FAILED, Outcome.DEFERRED]] * 2
+        both = await asyncio.gather(*(submit(session(), three, message(), identity=identity) for _ in range(2)))
+        assert [outcomes(each) for each in both] == [[Outcome.DELIVERED, Outcome.FAILED, Outcome.DELIVERED]] * 2
+        assert mta.mta.book.claims == 0
+        assert bool(len(mta.mta.book)) is identity.is_kept
+    assert to(mx) == [BOB, DAVE]
+
+
+async def test_who_comes_again_before_it_is_heard_that_it_has_gone_joins_what_is_under_way(
+    mx: ScriptedMx, tmp_path: Path
+) -> None:
     mx.script("dot", delay=0.3)
     async with house(tmp_path, mx, plugins={"ears": Ears}) as mta:
         submit = ears(mta).mta.submit
-        both = await asyncio.gather(*(submit(session(), envelope([BOB]), message(), identity=KEPT) for _ in range(2)))
-        assert [outcomes(each) for each in both] == [[Outcome.DELIVERED]] * 2
+        first = asyncio.create_task(submit(session(), envelope([BOB]), message(), identity=BODY))
+        await until(lambda: mx.arrived)
+        again = asyncio.create_task(submit(session(), envelope([BOB]), message(), identity=BODY))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        assert outcomes(await again) == [Outcome.DELIVERED]
+        await until(lambda: mta.mta.book.claims == 0)
+        assert len(mta.mta.book) == 0
     assert to(mx) == [BOB]
 
 
-async def test_who_gives_up_waiting_leaves_nothing_claimed(mx: ScriptedMx, tmp_path: Path) -> None:
+@pytest.mark.parametrize("identity", [KEPT, BODY], ids=["kept", "not kept"])
+async def test_who_gives_up_waiting_leaves_nothing_claimed(identity: Identity, mx: ScriptedMx, tmp_path: Path) -> None:
     mx.script("rcpt", delay=0.3)
     async with house(tmp_path, mx, plugins={"ears": Ears}) as mta:
         submit = ears(mta).mta.submit
-        task = asyncio.create_task(submit(session(), envelope([BOB]), message(), identity=KEPT))
+        task = asyncio.create_task(submit(session(), envelope([BOB]), message(), identity=identity))
         await until(lambda: any(line.startswith("RCPT") for line in mx.commands))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: mta.mta.book.claims == 0)
-        [again] = await submit(session(), envelope([BOB]), message(), identity=KEPT)
+        [again] = await submit(session(), envelope([BOB]), message(), identity=identity)
         assert again.outcome is Outcome.DELIVERED
     assert to(mx) == [BOB]
 

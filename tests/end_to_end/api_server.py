@@ -47,7 +47,8 @@ class ApiServer:
         self, method: str, path: str, data: Any = None, *, key: str | None = None, token: str = TOKEN
     ) -> tuple[int, Any]:
         """Status and JSON, over a connection of its own."""
-        headers = {"X-Auth-Token": token, **({"Idempotency-Key": key} if key else {})}
+        headers = {"X-Auth-Token": token, "X-Postmark-Server-Token": token}
+        headers |= {"Idempotency-Key": key} if key else {}
         async with aiohttp.ClientSession() as client:
             async with client.request(method, self.url + path, json=data, headers=headers) as answer:
                 return answer.status, await answer.json()

@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import json
 import os
 import random
 import re
@@ -17,7 +18,7 @@ import pytest
 from mtaframe import Message
 from mtaframe.testing import ScriptedMx
 from tests.end_to_end.api_server import ApiServer, api_server
-from tests.plugins.api_house import BOB, CAROL, DAVE
+from tests.plugins.api_house import BOB, CAROL, DAVE, TOKEN
 from tests.plugins.api_house import email as body
 from tests.plugins.dkim_oracle import dkimpy_accepts
 
@@ -77,6 +78,76 @@ async def test_what_one_worker_sent_every_worker_shows(tmp_path: Path) -> None:
             _, logs = await server.call("GET", "/v1/emaillogs?status=delivered")
             assert logs["total"] == 6
         assert "bob" not in server.mtaframe.log
+
+
+async def test_of_other_bodies_under_one_key_at_the_same_moment_one_is_taken_and_the_others_are_told(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for key in ("one", "two", "three"):
+            mx.received.clear()
+            calls = [server.call("POST", "/v1/emails", body(subject=f"{key} {n}"), key=key) for n in range(4)]
+            answers = await asyncio.gather(*calls)
+            assert sorted(status for status, _ in answers) == [200, 422, 422, 422]
+            assert mx.messages == 1
+
+
+async def test_equal_batches_without_a_key_at_the_same_moment_are_one_mail_and_so_are_their_repeats(
+    tmp_path: Path,
+) -> None:
+    batch = [{"From": "shop@example.com", "To": f"{BOB}, {CAROL}", "Subject": "Hi", "TextBody": "Hello"}]
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for number in range(3):
+            mx.received.clear()
+            batch[0]["Subject"] = f"Hi {number}"
+            mx.script("rcpt", "450 4.2.1 busy", to=CAROL)
+            answers = await asyncio.gather(*(server.call("POST", "/email/batch", batch) for _ in range(4)))
+            assert len({answer[0]["MessageID"] for _, answer in answers}) == 1
+            status, answer = await server.call("POST", "/email/batch", batch)
+            assert (status, answer[0]["ErrorCode"]) == (200, 0)
+            assert Counter(one.recipients[0] for one in mx.received) == {BOB: 1, CAROL: 1}
+
+
+async def test_who_goes_and_comes_again_at_once_without_a_key_gets_one_mail(tmp_path: Path) -> None:
+    """Another worker may hear of the second call before the first one hears that its client has gone."""
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        for number in range(10):
+            mx.received.clear()
+            mx.arrived.clear()
+            mx.script("dot", delay=0.3)
+            octets = request(json.dumps(body(subject=f"{number}")).encode())
+            (_, gone), (reader, writer) = [await connected(server.url) for _ in range(2)]
+            gone.write(octets)
+            async with asyncio.timeout(10):
+                while not mx.arrived:
+                    await asyncio.sleep(0.01)
+            gone.transport.abort()
+            writer.write(octets)
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            await asyncio.sleep(0.4)
+            assert mx.messages == 1, number
+
+
+async def test_settings_that_are_changed_at_the_same_moment_are_all_changed(tmp_path: Path) -> None:
+    names = [f"name-{number}" for number in range(10)]
+    async with ScriptedMx() as mx, api_server(tmp_path, mx) as server:
+        calls = [server.call("POST", "/v1/settings", {"name": name, "value": name}) for name in names]
+        assert {status for status, _ in await asyncio.gather(*calls)} == {200}
+        assert (await server.call("GET", "/v1/settings"))[1]["data"] == {name: name for name in names}
+        await server.call("POST", "/v1/settings", {"name": names[3], "value": None})
+        await server.call("POST", "/v1/settings", {"name": names[5], "value": "other"})
+        _, answer = await server.call("GET", "/v1/settings")
+        assert (answer["name"], answer["value"], len(answer["data"])) == (names[5], "other", 9)
+
+
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+
+
+def request(data: bytes) -> bytes:
+    head = f"POST /v1/emails HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {TOKEN}\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the server", "its workers"])

@@ -139,6 +139,14 @@ async def test_what_is_deferred_is_a_503_and_the_repeat_sends_only_that(tmp_path
         assert (await running.call("POST", "/v1/emails", elsewhere, headers=key, token=OTHER))[0] == 200
 
 
+@pytest.mark.parametrize("key", ["", " ", "a b", "ä", "x" * 257])
+async def test_what_is_no_key_protects_nobody_and_is_told(key: str, tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        status, answer = await running.call("POST", "/v1/emails", email(BOB), headers={"Idempotency-Key": key})
+        assert (status, answer["field"]) == (400, "Idempotency-Key")
+        assert running.mx.messages == 0
+
+
 async def test_without_a_key_the_same_octets_repeat_what_was_not_final(tmp_path: Path) -> None:
     async with api(tmp_path) as running:
         running.mx.script("rcpt", "450 4.2.1 busy", to=CAROL)

@@ -179,6 +179,33 @@ async def test_email_logs_outlive_a_reload_and_nothing_is_kept_where_the_operato
         assert (await running.call("GET", "/v1/emaillogs"))[1]["total"] == 0
 
 
+async def test_what_a_call_of_before_a_reload_comes_to_is_in_the_email_logs_of_after(tmp_path: Path) -> None:
+    async with api(tmp_path, ALL) as running:
+        running.mx.script("rcpt", delay=1.0, to=BOB)
+        call = asyncio.create_task(running.call("POST", "/v1/emails", email(BOB)))
+        async with asyncio.timeout(10):
+            while not any(line.startswith("RCPT") for line in running.mx.commands):
+                await asyncio.sleep(0.01)
+        for number in (5, 6):
+            running.house.write("http_api.toml", f"max_copies = {number}")
+            assert await running.house.mta.reload()
+        assert (await call)[0] == 200
+        _, logs = await running.call("GET", "/v1/emaillogs")
+        assert [row["status"] for row in logs["data"]] == ["delivered", "request"]
+
+
+async def test_of_what_is_too_much_after_a_reload_the_oldest_goes(tmp_path: Path) -> None:
+    async with api(tmp_path, ALL) as running:
+        for address in (BOB, CAROL):
+            await running.call("POST", "/v1/emails", email(address))
+        running.house.write("http_api.toml", "recent_max_count = 3")
+        assert await running.house.mta.reload()
+        _, logs = await running.call("GET", "/v1/emaillogs")
+        assert [(row["to_email"], row["status"]) for row in logs["data"]] == [
+            (CAROL, "delivered"), (CAROL, "request"), (BOB, "delivered")
+        ]  # fmt: skip
+
+
 async def test_profile_and_settings_are_kept(tmp_path: Path) -> None:
     async with api(tmp_path, ALL) as running:
         _, empty = await running.call("GET", "/v1/account/profile/")

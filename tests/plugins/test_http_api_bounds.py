@@ -11,6 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mtaframe_plugins.http_api.door import Each
 from mtaframe_plugins.http_api.mimepost.emails import Email
+from mtaframe_plugins.http_api.mimepost.templates import TemplateText
+from mtaframe_plugins.http_api.mimepost.webhooks import Webhook
 from mtaframe_plugins.http_api.postmark.models import PostmarkEmail
 from mtaframe_plugins.http_api.resend.models import ResendEmail
 from mtaframe_plugins.http_api.sendgrid.models import SendGridMail
@@ -23,6 +25,8 @@ MANY = 20_000
     ("model", "name"),
     [
         *((Email, name) for name in ("to", "cc", "bcc", "attachments", "global_merge_vars")),
+        (TemplateText, "variables"),
+        (Webhook, "events"),
         *((SendGridMail, name) for name in ("personalizations", "content", "attachments", "categories")),
         *((PostmarkEmail, name) for name in ("Headers", "Attachments")),
         *((ResendEmail, name) for name in ("to", "cc", "reply_to", "attachments", "tags")),

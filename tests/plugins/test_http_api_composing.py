@@ -10,6 +10,7 @@ import pytest
 from mtaframe_plugins.http_api.composing import composed
 from mtaframe_plugins.http_api.door import Problem
 from mtaframe_plugins.http_api.mimepost.emails import Email, outgoing
+from mtaframe_plugins.http_api.reading import media_type
 from tests.plugins.api_house import api, email, parsed
 
 
@@ -39,6 +40,24 @@ def test_the_name_of_a_file_is_cut_between_characters(name: str) -> None:
     assert max(map(len, raw.split(b"\r\n"))) <= 998
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Rechnung.pdf", "application/pdf"),
+        ("Re: http://example.com/a.PDF", "application/pdf"),
+        ("a.tar.gz", "application/octet-stream"),
+        ("http://[a.pdf", "application/pdf"),
+        ("//[", "application/octet-stream"),
+        ("x.a://[", "application/octet-stream"),
+        ("data:text/html,", "application/octet-stream"),
+        ("pdf", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_what_a_file_is_follows_from_the_end_of_its_name_whatever_that_is(name: str, kind: str) -> None:
+    assert media_type(None, name) == kind
+
+
 async def test_a_domain_beyond_ascii_needs_no_smtputf8(tmp_path: Path) -> None:
     async with api(tmp_path) as running:
         body = email("x@müller.example", cc=["y@bücher.example"], reply_to="Z <z@müller.example>")
@@ -50,6 +69,14 @@ async def test_a_domain_beyond_ascii_needs_no_smtputf8(tmp_path: Path) -> None:
             assert message["To"] == "x@xn--mller-kva.example"
             assert message["Cc"] == "y@xn--bcher-kva.example"
             assert message["Reply-To"] == "Z <z@xn--mller-kva.example>"
+
+
+async def test_a_domain_with_an_eszett_is_not_the_one_with_two_s(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        assert (await running.call("POST", "/v1/emails", email("x@straße.example")))[0] == 200
+        [received] = running.mx.received
+        assert received.recipients == ["x@xn--strae-oqa.example"]
+        assert parsed(received.raw)["To"] == "x@xn--strae-oqa.example"
 
 
 def test_custom_data_fits_into_a_field_and_into_what_webhooks_take() -> None:

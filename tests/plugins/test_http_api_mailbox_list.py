@@ -19,6 +19,7 @@ from mtaframe_plugins.http_api.mailbox_list import taken_apart
         ('"Doe, Joe \\"J\\" <x@y>" <joe@example.com>', [('Doe, Joe "J" <x@y>', "joe@example.com")]),
         ("Zoë Ñ <zoë@example.com>", [("Zoë Ñ", "zoë@example.com")]),
         ("Joe (at (home), really) <joe@example.com> (x)", [("Joe", "joe@example.com")]),
+        ('Joe (or "Joey" to some) <joe@example.com>', [("Joe", "joe@example.com")]),
         ('"a b"@example.com', [("", '"a b"@example.com')]),
         ("Joe <joe@[IPv6:::1]>", [("Joe", "joe@[IPv6:::1]")]),
         ("Joe, joe@example.com", [("", "Joe"), ("", "joe@example.com")]),
@@ -34,6 +35,7 @@ def test_names_and_addresses(text: str, expected: list[tuple[str, str]]) -> None
     [
         "<", ">", "(", ")", '"', ";", "team: a@example.com;", "<a@example.com", "a@example.com>", "<a> <b>", "<a> b",
         "<a,b>", "(<a@example.com>", 'Joe "x <a@example.com>', "<a<b>>", "a:b@example.com",
+        '("a) b@example.com, (b") c@example.com',
     ],
 )  # fmt: skip
 def test_what_could_be_read_otherwise_is_none(text: str) -> None:

@@ -1,5 +1,6 @@
 """http_api: Postmark's calls for sending, as its own client library makes them and as nobody should."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,18 @@ async def test_who_has_no_account_has_no_long_list_read(tmp_path: Path) -> None:
         ):
             status, answer = await post(running, path, data, TEST)
             assert (status, answer["Message"]) == (422, "a test may hold 1,000,000 octets"), path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Content-Length: 1000001", b"Content-Length: 9\r\nContent-Encoding: gzip", b"Transfer-Encoding: chunked"],
+)
+async def test_who_has_no_account_has_nothing_read_that_may_be_long(header: bytes, tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.house.port("api"))
+        writer.write(b"POST /email HTTP/1.1\r\nHost: x\r\nX-Postmark-Server-Token: %b\r\n" % TEST.encode())
+        writer.write(header + b"\r\n\r\n")
+        answered = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        assert answered.startswith(b"HTTP/1.1 422 ")
+        assert b'"Message":"a test ' in answered
+        writer.close()

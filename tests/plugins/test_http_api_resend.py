@@ -1,6 +1,7 @@
 """http_api: Resend's calls for sending, as its own client library makes them and as nobody should."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -163,6 +164,39 @@ async def test_nulls_and_times_that_are_due_are_accepted(tmp_path: Path) -> None
         for at in ("2024-08-05T11:52:01.858Z", "2024-08-05", datetime.now(UTC).isoformat()):
             assert (await post(running, "/emails", body(scheduled_at=at)))[0] == 200
         assert (await post(running, "/emails", body() | {"to": BOB}))[0] == 200
+
+
+async def test_who_goes_amid_a_batch_keeps_no_configuration_alive_and_comes_again_to_what_is_left(
+    tmp_path: Path,
+) -> None:
+    batch = [body(subject=str(number)) for number in range(25)]
+    async with api(tmp_path) as running:
+        generation = running.house.mta.generation
+        assert generation is not None
+        running.mx.script("dot", delay=0.5, always=True)
+        gc.disable()  # what waits for the collector waits long in a worker
+        try:
+            first = asyncio.create_task(post(running, "/emails/batch", batch))
+            async with asyncio.timeout(10):
+                while len(running.mx.arrived) < 20:
+                    await asyncio.sleep(0.01)
+                first.cancel()
+                while running.mx.messages < 20:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            assert generation._leases == 0
+        finally:
+            gc.enable()
+        assert (await post(running, "/emails/batch", batch))[0] == 200
+        subjects = sorted(int(parsed(one.raw)["Subject"]) for one in running.mx.received)
+        assert subjects == list(range(25))
+
+
+async def test_a_batch_is_json_though_curl_calls_it_a_form(tmp_path: Path) -> None:
+    async with api(tmp_path) as running:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert (await post(running, "/emails/batch", [body(), body()], **form))[0] == 200
+        assert running.mx.messages == 2
 
 
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()

@@ -177,6 +177,16 @@ async def test_the_repeat_of_a_call_with_several_messages_sends_what_was_not_fin
         assert running.mx.messages == 6
 
 
+async def test_data_of_a_template_that_is_none_changes_no_word(tmp_path: Path) -> None:
+    data = body(BOB, content=[{"type": "text/plain", "value": "Your name, {{name}}"}], subject="A name")
+    data["personalizations"][0]["dynamic_template_data"] = {"name": "Joe", "e": "x", "items": [1]}
+    data["personalizations"][0]["substitutions"] = {"Your": "My"}
+    async with api(tmp_path) as running:
+        assert (await post(running, data))[0] == 202
+        message = by_recipient(running)[BOB]
+        assert (message["Subject"], message.get_content().strip()) == ("A name", "My name, {{name}}")
+
+
 async def test_under_an_idempotency_key_a_repeat_sends_nothing(tmp_path: Path) -> None:
     data = body(BOB, CAROL)
     data["personalizations"][1]["subject"] = "Own"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from mtaframe import AccountStanding, HttpAnswer, MonthlyUsage, Mta, Standing
+from mtaframe import AccountStanding, Counter, HttpAnswer, MonthlyUsage, Mta, Standing
 from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
 from mtaframe_plugins.http_api.mimepost.form import done
 
@@ -16,6 +16,8 @@ PROFILE_FIELDS = (
 )  # fmt: skip
 LONGEST = 1000
 MOST_SETTINGS = 100
+SETTING = "setting"
+"""The kind of document that a setting is."""
 
 _fields: dict[str, Any] = {name: (str | None, Field(default=None, max_length=LONGEST)) for name in PROFILE_FIELDS}
 Profile = create_model("Profile", __base__=Body, **_fields)
@@ -54,7 +56,7 @@ class Holder:
         return done("Profile updated")
 
     async def settings(self, ask: Ask) -> HttpAnswer:
-        known = await self._read(ask, "settings")
+        known = await self._settings(ask)
         name = ask.request.query.get("name") or next(reversed(list(known)), "")
         if name and name not in known:
             raise Problem(404, "there is no such setting", "name")
@@ -62,12 +64,14 @@ class Holder:
 
     async def change_setting(self, ask: Ask) -> HttpAnswer:
         data: Setting = ask.data
-        known = {name: value for name, value in (await self._read(ask, "settings")).items() if name != data.name}
-        if data.value is not None:
-            known[data.name] = data.value
-        if len(known) > MOST_SETTINGS:
+        account, documents = ask.account.name, self._mta.state.documents
+        if data.value is None:
+            await documents.drop(account, SETTING, data.name)
+            return done("Settings updated")
+        if len({*await documents.names(account, SETTING), data.name}) > MOST_SETTINGS:
             raise Problem(400, f"{MOST_SETTINGS} settings are enough", "name")
-        await self._write(ask, "settings", known)
+        number = await self._mta.state.sequences.next(Counter("http_api.setting", account=account))
+        await documents.put(account, SETTING, data.name, json.dumps([number, data.value]).encode())
         return done("Settings updated")
 
     async def alerts(self, ask: Ask) -> HttpAnswer:
@@ -87,6 +91,16 @@ class Holder:
         used, quota = await self._mta.ask(MonthlyUsage(ask.account.name)), ask.account.quota
         left = None if quota is None else max(0, quota - used)
         return done("Plan", {"plan_name": "self-hosted", "monthly_quota": quota, "used": used, "left": left})
+
+    async def _settings(self, ask: Ask) -> Mapping[str, str]:
+        """In the order in which they were changed. Each is a document: whoever changes others at once changes those."""
+        account, documents = ask.account.name, self._mta.state.documents
+        found: list[tuple[int, str, str]] = []
+        for name in await documents.names(account, SETTING):
+            if (octets := await documents.get(account, SETTING, name)) is not None:
+                number, value = json.loads(octets)
+                found.append((number, name, value))
+        return {name: value for _, name, value in sorted(found)}
 
     async def _read(self, ask: Ask, name: str) -> Mapping[str, Any]:
         found = await self._mta.state.documents.get(ask.account.name, name, name)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from mtaframe import CheckTemplate, HttpAnswer, Mta
 from mtaframe_plugins.http_api import reading
-from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
+from mtaframe_plugins.http_api.door import Ask, Body, Call, Each, Problem
 from mtaframe_plugins.http_api.mimepost.form import Told, done
 from mtaframe_plugins.http_api.settings import HttpApiSettings
 from mtaframe_plugins.http_api.templates import Template, Templates
@@ -34,7 +34,7 @@ class TemplateText(Body):
     name: str | None = Field(default=None, description="Its name for people.")
     html_body: str | None = Field(default=None, description="The HTML.")
     text_body: str | None = Field(default=None, description="The text.")
-    variables: list[str] | str | None = Field(
+    variables: Each[str] | str | None = Field(
         default=None, description="Names of its variables, for people: a list, or one written as JSON."
     )
     subject: str | None = Field(default=None, description="A subject, for doors whose calls have none. (An extension.)")

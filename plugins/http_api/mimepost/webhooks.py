@@ -16,7 +16,7 @@ from mtaframe import (
     SaveEndpoint,
     TryEndpoint,
 )
-from mtaframe_plugins.http_api.door import Ask, Body, Call, Problem
+from mtaframe_plugins.http_api.door import Ask, Body, Call, Each, Problem
 from mtaframe_plugins.http_api.mimepost.form import done, is_old
 from mtaframe_plugins.http_api.reading import number
 from mtaframe_plugins.http_api.templates import moment
@@ -27,7 +27,7 @@ class Webhook(Body):
 
     url: str = Field(description="Where events are posted.")
     desc: str | None = Field(default=None, description="What it is for.")
-    events: list[str] | None = Field(default=None, description="Types of events that it gets; none: all.")
+    events: Each[str] | None = Field(default=None, description="Types of events that it gets; none: all.")
     active: bool = Field(default=True, description="Whether it is told now.")
 
 

@@ -44,7 +44,8 @@ def outgoing(mail: SendGridMail, template: Template | None) -> Sequence[Outgoing
             custom_data=_custom_data(base.custom_data, each, place),
         )
         variables = reading.variables(
-            (each.dynamic_template_data or {}) | reading.texts(each.substitutions, f"{place}.substitutions"),
+            ((template and each.dynamic_template_data) or {})
+            | reading.texts(each.substitutions, f"{place}.substitutions"),
             f"{place}.dynamic_template_data",
         )
         copies = Copies(
