@@ -71,11 +71,11 @@ def test_any_domain_has_an_answer(domain):
 
 
 def test_a_domain_that_is_too_long_for_one_costs_no_time():
-    began = time.perf_counter()
+    began = time.process_time()
     assert Accounts([CLUB]).owner_of("a." * 200_000 + "example.com") is None
     author = Message.parse(b"From: x@" + b"a." * 200_000 + b"example.com\r\n\r\n")
     assert Accounts([CLUB]).author_of(author) is None
-    assert time.perf_counter() - began < 0.5, "each dot read all that is behind it: seven seconds"
+    assert time.process_time() - began < 2, "each dot read all that is behind it: seven seconds"
 
 
 @pytest.mark.parametrize("where", ["name", "streams"])

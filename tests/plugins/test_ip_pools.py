@@ -145,9 +145,9 @@ async def test_a_rule_by(conditions: dict[str, Any], keys: dict[str, Any], fits:
 
 async def test_a_from_field_that_is_no_address_costs_no_time() -> None:
     pools = plugin(rule=[{"pool": "b", "sender_domains": ["shop.example"]}] * 3)
-    began = time.perf_counter()
+    began = time.process_time()
     assert await pool_of(pools, fields={"From": "x@" + "ä." * 100_000 + "shop.example"}) == "a"
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2
 
 
 async def test_the_first_rule_that_fits_counts() -> None:

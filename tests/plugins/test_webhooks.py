@@ -359,10 +359,10 @@ def test_a_fault_in_the_configuration_is_told_without_the_secret(changes: dict[s
     "value", ["(" * 600, "a:" * 600, "x <" + "(" * 600 + "@y>", "a b " * 100_000 + "x@y", "x@" + "a." * 200_000 + "b"]
 )
 def test_a_hostile_from_field_stops_no_mail_and_fills_no_queue(value: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     found = author(Message(f"From: {value}\r\n".encode(), b""), address("me@example.com"))
     assert found == "me@example.com"
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 2
 
 
 async def test_a_url_stands_once_and_its_accounts_exist(mta: RecordingMta) -> None:
