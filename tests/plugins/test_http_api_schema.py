@@ -62,7 +62,7 @@ def tried(found: Any, url: str) -> None:
             def one(case: Any) -> None:
                 began = time.monotonic()
                 response = case.call(base_url=url, headers=HEADERS)
-                place = f"{case.method} {case.path}"
+                place = f"{case.method} {case.path}: {response.status_code} {response.content[:200]!r}"
                 assert response.status_code != 500, place
                 assert time.monotonic() - began < SLOWEST, place
                 if response.status_code >= 400:
