@@ -12,7 +12,7 @@ from aiohttp import web
 from mtaframe.clock import SystemClock
 from mtaframe.entrance import Doorway
 from mtaframe.guard import Guard, Visit
-from mtaframe.http_server.exchange import Exchange
+from mtaframe.http_server.exchange import Exchange, trouble
 from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
 from mtaframe.settings import ListenerSettings
@@ -148,6 +148,14 @@ class Connection(web.RequestHandler):
 
     visit: Visit
     proxied: str | None
+
+    def handle_error(self, *told: Any, **more: Any) -> web.StreamResponse:
+        """What the library itself answers, to what is no HTTP above all, in the form of everything else here."""
+        its = super().handle_error(*told, **more)
+        text = "this is no HTTP request that can be read" if its.status < 500 else "internal error; try again"
+        ours = web.Response(status=its.status, body=trouble(its.status, text).body, content_type="application/json")
+        ours.force_close()
+        return ours
 
 
 class Connections(web.Server):

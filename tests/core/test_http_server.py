@@ -261,6 +261,7 @@ async def test_what_is_no_http_gets_400_and_the_log_holds_nothing_of_it(
     async with served(tmp_path) as (_, url):
         found = await raw(url, octets, wait=1)
         assert found.startswith(b"HTTP/1.") and b" 400 " in found[:16]  # noqa: PT018
+        assert json.loads(found.partition(b"\r\n\r\n")[2])["error_code"] == 400
         assert "EHLO" not in caplog.text
         assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
