@@ -73,6 +73,9 @@ async def test_an_honest_client_is_served_among_many_that_are_not(
                 async with Dialogue(endpoint.port) as client:
                     assert (await client.mail("bob@example.net"))[:3] == "250"
                 took.append(loop.time() - begun)
+            async with asyncio.timeout(20):
+                while "logins banned" not in mta.log:
+                    await asyncio.sleep(0.1)
             assert crowd.returncode is None
         finally:
             crowd.kill()
