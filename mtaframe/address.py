@@ -55,6 +55,8 @@ class Address(Redacted):
 
 
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_LONGEST_NAME = 255
+"""Characters (RFC 1035 §2.3.4): A-labels are longer still, and each label costs time."""
 _NAMES_OF_THEIR_OWN = re.compile("[ß\u03c2\u200c\u200d]")
 
 
@@ -66,6 +68,8 @@ def dns_name(domain: str) -> str:
     """
     if domain.isascii():
         return domain
+    if len(domain) > _LONGEST_NAME:
+        raise UnicodeError("name too long")
     labels = _DOTS.split(domain)
     if "" in labels[:-1]:
         raise UnicodeError("label empty")

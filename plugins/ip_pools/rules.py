@@ -3,9 +3,6 @@
 from mtaframe import Delivery, Message, dns_name
 from mtaframe_plugins.ip_pools.settings import HeaderSettings, RuleSettings
 
-LONGEST_DOMAIN = 255
-"""Octets (RFC 1035 §2.3.4): what is longer is none, and must not cost time."""
-
 
 def fits(rule: RuleSettings, delivery: Delivery) -> bool:
     """Whether every condition that is written holds for this copy."""
@@ -27,8 +24,6 @@ def sender_domains(delivery: Delivery) -> tuple[str, ...]:
 
 def is_among(domain: str, patterns: tuple[str, ...]) -> bool:
     """Whether it is one of them, or below one that begins with a dot."""
-    if len(domain) > LONGEST_DOMAIN:
-        return False
     try:
         domain = dns_name(domain)
     except UnicodeError:
