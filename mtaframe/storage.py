@@ -114,6 +114,15 @@ class Documents(Protocol):
 
     async def put(self, account: str, kind: str, name: str, content: bytes) -> None: ...
 
+    async def change(
+        self, account: str, kind: str, name: str, before: bytes | None, after: bytes | None, most: int | None = None
+    ) -> bool:
+        """Put ``after`` in the place of ``before``, in one step for all processes; None: no such document.
+
+        False, and nothing is changed, where the document is not as it was before, or where a new one would be one more
+        of its kind than ``most``.
+        """
+
     async def get(self, account: str, kind: str, name: str) -> bytes | None: ...
 
     async def names(self, account: str, kind: str) -> Sequence[str]:

@@ -66,6 +66,7 @@ class StateDesk:
             "digests.drop": self._state.digests.table.drop,
             "digests.counts": self._state.digests.table.counts,
             "documents.put": self._state.documents.put,
+            "documents.change": self._state.documents.change,
             "documents.get": self._state.documents.get,
             "documents.names": self._names,
             "documents.drop": self._state.documents.drop,

@@ -206,6 +206,25 @@ class Documents:
         named(account, kind)
         self._documents[account, kind, name] = content
 
+    async def change(
+        self, account: str, kind: str, name: str, before: bytes | None, after: bytes | None, most: int | None = None
+    ) -> bool:
+        """Put ``after`` in the place of ``before``; False if that is not what is there, or there are as many as may be.
+
+        None: no such document.
+        """
+        named(account, kind)
+        key = account, kind, name
+        if self._documents.get(key) != before:
+            return False
+        if before is None and most is not None and len(await self.names(account, kind)) >= most:
+            return False
+        if after is None:
+            self._documents.pop(key, None)
+        else:
+            self._documents[key] = after
+        return True
+
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
         return self._documents.get((account, kind, name))
 

@@ -250,6 +250,13 @@ class Documents:
     async def put(self, account: str, kind: str, name: str, content: bytes) -> None:
         await self._link.call("state.documents.put", account, kind, name, content)
 
+    async def change(
+        self, account: str, kind: str, name: str, before: bytes | None, after: bytes | None, most: int | None = None
+    ) -> bool:
+        arguments = account, kind, name, before, after, most
+        is_changed: bool = await self._link.call("state.documents.change", *arguments)
+        return is_changed
+
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
         content: bytes | None = await self._link.call("state.documents.get", account, kind, name)
         return content

@@ -123,14 +123,35 @@ class Documents:
     def __init__(self, storage: Storage, keyring: Keyring) -> None:
         self._storage = storage
         self._seal = Seal(keyring)
+        self._changing = asyncio.Lock()
+        """Held from a look at what is there to what is done about it."""
 
     async def put(self, account: str, kind: str, name: str, content: bytes) -> None:
         named(account, kind)
+        async with self._changing:
+            self._put(account, kind, name, content)
+        await self._storage.written()
+
+    async def change(
+        self, account: str, kind: str, name: str, before: bytes | None, after: bytes | None, most: int | None = None
+    ) -> bool:
+        named(account, kind)
+        async with self._changing:
+            if await self.get(account, kind, name) != before:
+                return False
+            if before is None and most is not None and len(await self.names(account, kind)) >= most:
+                return False
+            self._put(account, kind, name, after)
+        await self._storage.written()
+        return True
+
+    def _put(self, account: str, kind: str, name: str, content: bytes | None) -> None:
+        """From now on it is so; None: there is no such document."""
         newest, *older = self._keys(account, kind, name)
-        self._storage.put("documents", newest, (self._seal.content(newest[2], account, kind, name, content),))
+        sealed = None if content is None else (self._seal.content(newest[2], account, kind, name, content),)
+        self._storage.put("documents", newest, sealed)
         for key in older:
             self._storage.put("documents", key, None)
-        await self._storage.written()
 
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
         for key in self._keys(account, kind, name):
@@ -143,12 +164,12 @@ class Documents:
         return sorted(name for _, name, _ in await self._opened((account, kind)))
 
     async def drop(self, account: str, kind: str | None = None, name: str | None = None) -> None:
-        if kind is not None and name is not None:
-            keys: Iterable[Row] = self._keys(account, kind, name)
-        else:
-            keys = await self._storage.rows("documents", (account,) if kind is None else (account, kind))
-        for key in keys:
-            self._storage.put("documents", key, None)
+        async with self._changing:
+            if kind is not None and name is not None:
+                self._put(account, kind, name, None)
+            else:
+                for key in await self._storage.rows("documents", (account,) if kind is None else (account, kind)):
+                    self._storage.put("documents", key, None)
         await self._storage.written()
 
     async def of(self, account: str) -> list[tuple[str, str, bytes]]:

@@ -75,11 +75,14 @@ class Approvals:
             if await self._domains.decide(account, name.lower(), decision=_DECISIONS[verdict], **decision) is None:
                 raise _no_domain(account)
         elif kind == "template":
-            async with self._templates.turn:
-                template = await self._template(account, name)
+
+            def decided(template: Template) -> Template:
                 if seen not in ("", template.version):
                     raise CommandError(f"it was changed since: look again, the version is {template.version} now")
-                await self._templates.put(account, replace(template, status=_DECISIONS[verdict], **decision))
+                return replace(template, status=_DECISIONS[verdict], **decision)
+
+            if await self._templates.change(account, name, decided) is None:
+                raise _no_template(account)
         else:
             raise CommandError('the kind is "domain" or "template"')
         return f"{kind} {name} of {account}: {_DECISIONS[verdict]}"
@@ -87,12 +90,16 @@ class Approvals:
     async def _template(self, account: str, name: str) -> Template:
         template = await self._templates.find(account, name)
         if template is None:
-            raise CommandError(f'the account "{account}" has no such template')
+            raise _no_template(account)
         return template
 
 
 def _no_domain(account: str) -> CommandError:
     return CommandError(f'the account "{account}" has added no such domain')
+
+
+def _no_template(account: str) -> CommandError:
+    return CommandError(f'the account "{account}" has no such template')
 
 
 def _row(kind: str, account: str, name: str, since: str) -> dict[str, Any]:

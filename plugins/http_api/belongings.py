@@ -4,7 +4,6 @@ The rule: nobody asks the disk about an account that has made none, or that has 
 never has more than it may.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +26,6 @@ class Belongings(Generic[T]):
         self._read = read
         self._revisions = Revisions(mta.state, f"http_api.{kind}.made")
         self._known: dict[str, tuple[int, Mapping[str, T]]] = {}
-        self._turn = asyncio.Lock()
 
     @property
     def accounts(self) -> Sequence[str]:
@@ -47,35 +45,32 @@ class Belongings(Generic[T]):
         return known[1]
 
     async def add(self, account: str, name: str, value: T, most: int) -> T | None:
-        """The one of this name that is there already, else the new one. None if the account has as many as it may:
-        where several processes add the last ones at once, each may be told so.
-        """
-        async with self._turn:
-            known = await self.all(account)
-            if name in known:
-                return known[name]
-            if len(known) >= most:
-                return None
-            await self.put(account, name, value)
-            if len(await self._mta.state.documents.names(account, self._kind)) <= most:
-                return value
-            await self.drop(account, name)
-            return None
-
-    async def change(self, account: str, name: str, change: Callable[[T], T]) -> T | None:
-        """What becomes of the one of this name, which nobody in this process changes meanwhile; None: there is none."""
-        async with self._turn:
-            before = (await self.all(account)).get(name)
-            if before is None:
-                return None
-            after = change(before)
-            return before if after == before else await self.put(account, name, after)
-
-    async def put(self, account: str, name: str, value: T) -> T:
-        content = json.dumps(asdict(value)).encode()  # type: ignore[call-overload]
-        await self._mta.state.documents.put(account, self._kind, name, content)
+        """The one of this name that is there already, else the new one. None if the account has as many as it may."""
+        documents = self._mta.state.documents
+        if not await documents.change(account, self._kind, name, None, _octets(value), most):
+            there = await documents.get(account, self._kind, name)
+            return None if there is None else self._opened(there)
         await self._revisions.changed(account)
         return value
+
+    async def change(self, account: str, name: str, change: Callable[[T], T | None]) -> T | None:
+        """What becomes of the one of this name; None takes it away. None: there is none.
+
+        ``change`` is asked again where somebody else was faster.
+        """
+        known = (await self.all(account)).get(name)
+        if known is None or change(known) == known:
+            return known
+        documents = self._mta.state.documents
+        while (before := await documents.get(account, self._kind, name)) is not None:
+            after = change(self._opened(before))
+            octets = None if after is None else _octets(after)
+            if octets == before:
+                return after
+            if await documents.change(account, self._kind, name, before, octets):
+                await self._revisions.changed(account)
+                return after
+        return None
 
     async def drop(self, account: str, name: str) -> None:
         await self._mta.state.documents.drop(account, self._kind, name)
@@ -87,5 +82,12 @@ class Belongings(Generic[T]):
         for name in await documents.names(account, self._kind):
             octets = await documents.get(account, self._kind, name)
             if octets is not None:
-                found[name] = self._read(json.loads(octets))
+                found[name] = self._opened(octets)
         return found
+
+    def _opened(self, octets: bytes) -> T:
+        return self._read(json.loads(octets))
+
+
+def _octets(value: Any) -> bytes:
+    return json.dumps(asdict(value)).encode()

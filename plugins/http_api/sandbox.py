@@ -4,7 +4,6 @@ The law: a code is six digits, so guesses are few: five for a code, and a number
 all workers count together. Of a code only a hash is kept, in a sealed document.
 """
 
-import asyncio
 import hashlib
 import hmac
 import secrets
@@ -46,12 +45,11 @@ class SandboxEmail(Redacted):
 
 
 class Sandbox:
-    """The sandbox addresses of all accounts. What changes one of them here is done one by one."""
+    """The sandbox addresses of all accounts."""
 
     def __init__(self, mta: Mta) -> None:
         self._mta = mta
         self._made = Belongings(mta, "sandbox_email", _read)
-        self._turn = asyncio.Lock()
 
     async def all(self, account: str) -> Sequence[SandboxEmail]:
         return sorted((await self._made.all(account)).values(), key=lambda each: (each.created_at, each.address))
@@ -62,52 +60,61 @@ class Sandbox:
     async def add(self, account: str, address: Address) -> SandboxEmail | None:
         """None if the account has as many as it may. One that is here already stays as it is."""
         made = SandboxEmail(address.mailbox, moment(self._mta.clock.now()))
-        async with self._turn:
-            return await self._made.add(account, _name(address), made, MOST)
+        return await self._made.add(account, _name(address), made, MOST)
 
     async def new_code(self, account: str, address: Address) -> str | None:
         """A code to be mailed, in place of any before. None if it is too soon for another."""
-        async with self._turn:
-            found = await self.find(account, address)
-            if found is None or self._age(found) < PAUSE or not await self._may("codes_mailed", account, *MAILED):
-                return None
-            code, salt = f"{secrets.randbelow(1_000_000):06d}", secrets.token_hex(16)
-            hashed = replace(found, salt=salt, code=_hash(salt, code), wrong=0, mailed_at=self._now(), error="")
-            await self._made.put(account, _name(address), hashed)
-            return code
+        found = await self.find(account, address)
+        if found is None or self._age(found) < PAUSE or not await self._may("codes_mailed", account, *MAILED):
+            return None
+        code, salt = f"{secrets.randbelow(1_000_000):06d}", secrets.token_hex(16)
+
+        def renewed(each: SandboxEmail) -> SandboxEmail:
+            if self._age(each) < PAUSE:
+                return each
+            return replace(each, salt=salt, code=_hash(salt, code), wrong=0, mailed_at=self._now(), error="")
+
+        found = await self._made.change(account, _name(address), renewed)
+        return code if found is not None and found.salt == salt else None
 
     async def failed(self, account: str, address: Address, error: str) -> None:
         """The code did not arrive."""
-        async with self._turn:
-            found = await self.find(account, address)
-            if found is not None and not found.is_verified:
-                await self._made.put(account, _name(address), replace(found, error=error))
+        await self._made.change(
+            account, _name(address), lambda each: each if each.is_verified else replace(each, error=error)
+        )
 
     async def check(self, account: str, address: Address, code: str) -> Checked:
         """Whether this is the code: then the address is verified."""
-        async with self._turn:
-            found = await self.find(account, address)
-            if found is None:
-                return "dropped"
-            if found.is_verified:
-                return "verified"
-            if not await self._may("codes_tried", account, *TRIED):
-                return "often"
-            if not found.code or self._age(found) > LIFETIME:
-                return "late"
-            if hmac.compare_digest(_hash(found.salt, code), found.code):
-                verified = replace(found, is_verified=True, salt="", code="", error="")
-                await self._made.put(account, _name(address), verified)
-                return "verified"
-            if found.wrong + 1 >= TRIES:
-                await self._made.drop(account, _name(address))
-                return "dropped"
-            await self._made.put(account, _name(address), replace(found, wrong=found.wrong + 1))
-            return "wrong"
+        found = await self.find(account, address)
+        if found is None:
+            return "dropped"
+        if found.is_verified:
+            return "verified"
+        if not await self._may("codes_tried", account, *TRIED):
+            return "often"
+        checked: Checked = "dropped"
+
+        def judged(each: SandboxEmail) -> SandboxEmail | None:
+            nonlocal checked
+            checked, after = self._judged(each, code)
+            return after
+
+        return "dropped" if await self._made.change(account, _name(address), judged) is None else checked
+
+    def _judged(self, found: SandboxEmail, code: str) -> tuple[Checked, SandboxEmail | None]:
+        """What a code comes to, and what becomes of the address: None, if there were too many wrong ones."""
+        if found.is_verified:
+            return "verified", found
+        if not found.code or self._age(found) > LIFETIME:
+            return "late", found
+        if hmac.compare_digest(_hash(found.salt, code), found.code):
+            return "verified", replace(found, is_verified=True, salt="", code="", error="")
+        if found.wrong + 1 >= TRIES:
+            return "dropped", None
+        return "wrong", replace(found, wrong=found.wrong + 1)
 
     async def drop(self, account: str, address: Address) -> None:
-        async with self._turn:
-            await self._made.drop(account, _name(address))
+        await self._made.drop(account, _name(address))
 
     async def is_verified(self, question: SandboxAddress) -> bool:
         found = await self.find(question.account, question.address)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -41,25 +41,24 @@ class Template(Redacted):
         return hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
 
 
-class Templates:
-    """The templates of all accounts, by account and ``uid``; a numeric id is one, too, if no uid is like it.
+class TakenError(Exception):
+    """The account has another template of that uid."""
 
-    Whoever changes one after a look at it does so in its ``turn``: nobody changes another meanwhile.
-    """
+
+class Templates:
+    """The templates of all accounts, by account and ``uid``; a numeric id is one, too, if no uid is like it."""
 
     def __init__(self, mta: Mta) -> None:
         self._mta = mta
-        self.turn = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     async def find(self, account: str, name: str) -> Template | None:
         """By its uid, else by its id."""
-        found = await self.named(account, name)
-        if found is not None or not name.isdecimal():
-            return found
-        return await self.named(account, (await self.uids(account)).get(name, ""))
+        found = await self._octets(account, name)
+        return _read(found) if found is not None else None
 
     async def named(self, account: str, uid: str) -> Template | None:
-        found = await self._mta.state.documents.get(account, KIND, uid) if uid else None
+        found = await self._get(account, uid)
         return _read(found) if found is not None else None
 
     async def uids(self, account: str) -> Mapping[str, str]:
@@ -75,38 +74,62 @@ class Templates:
             await asyncio.sleep(0)  # others' mail goes on meanwhile
         return sorted(found, key=lambda each: each.id)
 
-    async def has(self, account: str, uid: str) -> bool:
-        return await self._mta.state.documents.get(account, KIND, uid) is not None
-
     async def add(self, account: str, template: Template, most: int) -> Template | None:
-        """With a new id, and the time. None if the account has as many as it may: where several processes make the
-        last ones at once, each may be told so.
-        """
-        if await self._count(account) >= most:
-            return None
+        """With a new id, and the time. None if the account has as many as it may. TakenError."""
         number = await self._mta.state.sequences.next(Counter("http_api.template", account=account))
         now = moment(self._mta.clock.now())
-        made = await self.put(account, replace(template, id=number, created_at=now))
-        if await self._count(account) <= most:
+        made = replace(template, id=number, created_at=now, updated_at=now)
+        if await self._mta.state.documents.change(account, KIND, made.uid, None, _written(made), most):
             return made
-        await self.drop(account, made)
+        if await self._get(account, made.uid) is not None:
+            raise TakenError
         return None
 
-    async def put(self, account: str, template: Template) -> Template:
-        template = replace(template, updated_at=moment(self._mta.clock.now()))
-        await self._mta.state.documents.put(account, KIND, template.uid, json.dumps(asdict(template)).encode())
-        return template
+    async def change(self, account: str, name: str, change: Callable[[Template], Template]) -> Template | None:
+        """What becomes of the one of this uid or id, which may get another uid. None: there is none. TakenError.
+
+        ``change`` is asked again where another process was faster. While one gets another uid there are two.
+        """
+        async with self._turn:
+            return await self._changed(account, name, change)
+
+    async def _changed(self, account: str, name: str, change: Callable[[Template], Template]) -> Template | None:
+        documents = self._mta.state.documents
+        while (octets := await self._octets(account, name)) is not None:
+            before = _read(octets)
+            after = replace(change(before), updated_at=moment(self._mta.clock.now()))
+            if after.uid == before.uid:
+                if await documents.change(account, KIND, after.uid, octets, _written(after)):
+                    return after
+                continue
+            if not await documents.change(account, KIND, after.uid, None, _written(after)):
+                raise TakenError
+            if await documents.change(account, KIND, before.uid, octets, None):
+                return after
+            await documents.drop(account, KIND, after.uid)
+        return None
 
     async def drop(self, account: str, template: Template) -> None:
         await self._mta.state.documents.drop(account, KIND, template.uid)
 
-    async def _count(self, account: str) -> int:
-        return len(await self._mta.state.documents.names(account, KIND))
+    async def _octets(self, account: str, name: str) -> bytes | None:
+        """By its uid, else by its id."""
+        found = await self._get(account, name)
+        if found is not None or not name.isdecimal():
+            return found
+        return await self._get(account, (await self.uids(account)).get(name, ""))
+
+    async def _get(self, account: str, uid: str) -> bytes | None:
+        return await self._mta.state.documents.get(account, KIND, uid) if uid else None
 
 
 def moment(at: datetime) -> str:
     """``2026-11-27 07:30:00``, UTC, as MimePost writes times."""
     return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _written(template: Template) -> bytes:
+    return json.dumps(asdict(template)).encode()
 
 
 def _read(octets: bytes) -> Template:

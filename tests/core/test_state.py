@@ -137,3 +137,17 @@ async def test_documents_belong_to_an_account(state):
     await state.documents.drop("shop")
     assert await state.documents.get("shop", "webhook", "1") is None
     assert await state.documents.get("bank", "template", "welcome") == b"Good day"
+
+
+async def test_a_document_is_changed_only_by_who_knows_it(state):
+    change = state.documents.change
+    assert not await change("shop", "template", "welcome", b"Hi", b"Hello")
+    assert await change("shop", "template", "welcome", None, b"Hello", most=1)
+    assert not await change("shop", "template", "welcome", None, b"Good day")
+    assert not await change("shop", "template", "goodbye", None, b"Bye", most=1)
+    assert await change("shop", "webhook", "1", None, b"{}", most=1)
+    assert await change("shop", "template", "welcome", b"Hello", b"Good day", most=1)
+    assert await state.documents.get("shop", "template", "welcome") == b"Good day"
+    assert await change("shop", "template", "welcome", b"Good day", None)
+    assert await state.documents.names("shop", "template") == []
+    assert await change("shop", "template", "welcome", None, None)

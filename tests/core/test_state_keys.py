@@ -239,7 +239,7 @@ async def test_after_a_rotation_everything_is_still_found_and_new_things_have_th
         assert state.ledger_key == state.keyring.newest("ledger")[1] != ledger_key
 
 
-async def test_a_document_and_a_digest_under_an_old_key_can_be_dropped(
+async def test_a_document_and_a_digest_under_an_old_key_can_be_changed_and_dropped(
     running: Running, key_file: Path, clock: VirtualClock
 ) -> None:
     async with running() as state:
@@ -247,6 +247,8 @@ async def test_a_document_and_a_digest_under_an_old_key_can_be_dropped(
     rotated(key_file, *PURPOSES)
     async with running() as state:
         await state.digests.drop("suppression", BOB)
+        assert await state.documents.change("shop", "template", "welcome", b"Hello", b"Good day")
+        assert await state.documents.names("shop", "template") == ["welcome"]
         await state.documents.drop("shop", "template", "welcome")
         assert await state.digests.get("suppression", BOB) is None
         assert await state.documents.names("shop", "template") == []

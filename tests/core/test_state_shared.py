@@ -217,6 +217,26 @@ async def test_documents_are_the_owners():
         assert await one.documents.get("shop", "template", "welcome") is None
 
 
+@pytest.mark.parametrize("backend", ["memory", "sqlite"])
+async def test_of_those_who_change_a_document_at_once_one_succeeds(tmp_path, backend):
+    state = await open_state(StateSettings(backend=backend, folder=str(tmp_path)), tmp_path, VirtualClock())
+    async with serving(2, state) as (_, workers):
+        before = None
+        for turn in range(2):
+            texts = [f"{turn} {number}".encode() for number in range(20)]
+            changes = (workers[n % 2].documents.change("shop", "x", "a", before, text) for n, text in enumerate(texts))
+            changed = [text for text, is_mine in zip(texts, await asyncio.gather(*changes), strict=True) if is_mine]
+            assert [await worker.documents.get("shop", "x", "a") for worker in workers] == changed * 2
+            before = changed[0]
+        made = await asyncio.gather(
+            *(workers[n % 2].documents.change("shop", "x", f"b{n}", None, b"", 5) for n in range(20))
+        )
+        assert (sum(made), len(await workers[0].documents.names("shop", "x"))) == (4, 5)
+        gone = await asyncio.gather(*(worker.documents.change("shop", "x", "a", before, None) for worker in workers))
+        assert (sum(gone), await workers[1].documents.get("shop", "x", "a")) == (1, None)
+    await state.close()
+
+
 async def test_what_workers_keep_in_a_file_the_next_ones_find(tmp_path):
     settings, clock = StateSettings(folder=str(tmp_path)), VirtualClock()
     state = await open_state(settings, tmp_path, clock)

@@ -16,8 +16,8 @@ PROFILE_FIELDS = (
 )  # fmt: skip
 LONGEST = 1000
 MOST_SETTINGS = 100
-SETTING = "setting"
-"""The kind of document that a setting is."""
+SETTING, PROFILE = "setting", "profile"
+"""The kinds of document that they are."""
 
 _fields: dict[str, Any] = {name: (str | None, Field(default=None, max_length=LONGEST)) for name in PROFILE_FIELDS}
 Profile = create_model("Profile", __base__=Body, **_fields)
@@ -46,14 +46,18 @@ class Holder:
         )  # fmt: skip
 
     async def profile(self, ask: Ask) -> HttpAnswer:
-        known = await self._read(ask, "profile")
+        known = _opened(await self._mta.state.documents.get(ask.account.name, PROFILE, PROFILE))
         return done("Profile", {name: known.get(name) for name in PROFILE_FIELDS} | {"instance_id": ask.account.name})
 
     async def change_profile(self, ask: Ask) -> HttpAnswer:
         """What is not said stays."""
         said = ask.data.model_dump(exclude_none=True)
-        await self._write(ask, "profile", {**await self._read(ask, "profile"), **said})
-        return done("Profile updated")
+        account, documents = ask.account.name, self._mta.state.documents
+        while True:  # until nobody else was faster
+            before = await documents.get(account, PROFILE, PROFILE)
+            after = json.dumps(_opened(before) | said).encode()
+            if await documents.change(account, PROFILE, PROFILE, before, after):
+                return done("Profile updated")
 
     async def settings(self, ask: Ask) -> HttpAnswer:
         known = await self._settings(ask)
@@ -68,10 +72,12 @@ class Holder:
         if data.value is None:
             await documents.drop(account, SETTING, data.name)
             return done("Settings updated")
-        if len({*await documents.names(account, SETTING), data.name}) > MOST_SETTINGS:
-            raise Problem(400, f"{MOST_SETTINGS} settings are enough", "name")
         number = await self._mta.state.sequences.next(Counter("http_api.setting", account=account))
-        await documents.put(account, SETTING, data.name, json.dumps([number, data.value]).encode())
+        content = json.dumps([number, data.value]).encode()
+        if not await documents.change(account, SETTING, data.name, None, content, MOST_SETTINGS):
+            if await documents.get(account, SETTING, data.name) is None:
+                raise Problem(400, f"{MOST_SETTINGS} settings are enough", "name")
+            await documents.put(account, SETTING, data.name, content)
         return done("Settings updated")
 
     async def alerts(self, ask: Ask) -> HttpAnswer:
@@ -102,10 +108,7 @@ class Holder:
                 found.append((number, name, value))
         return {name: value for _, name, value in sorted(found)}
 
-    async def _read(self, ask: Ask, name: str) -> Mapping[str, Any]:
-        found = await self._mta.state.documents.get(ask.account.name, name, name)
-        known: Mapping[str, Any] = json.loads(found) if found is not None else {}
-        return known
 
-    async def _write(self, ask: Ask, name: str, data: Mapping[str, Any]) -> None:
-        await self._mta.state.documents.put(ask.account.name, name, name, json.dumps(data).encode())
+def _opened(profile: bytes | None) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(profile) if profile is not None else {}
+    return known

@@ -17,7 +17,7 @@ from mtaframe_plugins.http_api import reading
 from mtaframe_plugins.http_api.door import Ask, Body, Call, Each, Problem
 from mtaframe_plugins.http_api.mimepost.form import Told, done
 from mtaframe_plugins.http_api.settings import HttpApiSettings
-from mtaframe_plugins.http_api.templates import Template, Templates
+from mtaframe_plugins.http_api.templates import TakenError, Template, Templates
 
 MAX_SIZE = 200_000
 """Octets of HTML and text together: mail programs cut what is longer than half of it."""
@@ -134,27 +134,26 @@ class TemplateCalls:
             raise Problem(400, "give the template a name for people", "name")
         template = _with(Template(0, "", ""), ask.data)
         await self._check(ask, template)
-        async with self._templates.turn:
-            await self._add(ask, template)
+        await self._add(ask, template)
         return done("Template created", [], status=201, template_uid=template.uid)
 
     async def change(self, ask: Ask) -> HttpAnswer:
-        await self._check(ask, _with(await self._own(ask), ask.data))
-        async with self._templates.turn:
-            before = await self._own(ask)
-            after = _with(before, ask.data)
-            if after.uid != before.uid:
-                await self._free(ask, after.uid)
-            await self._templates.put(ask.account.name, self._fresh(after))
-            if after.uid != before.uid:
-                await self._templates.drop(ask.account.name, before)
+        before = await self._own(ask)
+        await self._check(ask, _with(before, ask.data))
+        try:
+            changed = await self._templates.change(
+                ask.account.name, before.uid, lambda template: self._fresh(_with(template, ask.data))
+            )
+        except TakenError:
+            raise _taken() from None
+        if changed is None:
+            raise _none()
         return done("Template updated", [])
 
     async def copy(self, ask: Ask) -> HttpAnswer:
-        async with self._templates.turn:
-            template = await self._own(ask)
-            uid = f"{template.uid[:54]}_copy_{secrets.token_hex(2)}"
-            await self._add(ask, replace(template, uid=uid))
+        template = await self._own(ask)
+        uid = f"{template.uid[:54]}_copy_{secrets.token_hex(2)}"
+        await self._add(ask, replace(template, uid=uid))
         return done("Template copied", {"new_template_uid": uid})
 
     async def drop(self, ask: Ask) -> HttpAnswer:
@@ -164,18 +163,17 @@ class TemplateCalls:
     async def _own(self, ask: Ask) -> Template:
         found = await self._templates.find(ask.account.name, ask.request.parameters["template"])
         if found is None:
-            raise Problem(404, "there is no template of that name", "template_uid", code=_NOT_FOUND)
+            raise _none()
         return found
 
     async def _add(self, ask: Ask, template: Template) -> None:
-        await self._free(ask, template.uid)
         most = self._config.max_templates
-        if await self._templates.add(ask.account.name, self._fresh(template), most) is None:
+        try:
+            made = await self._templates.add(ask.account.name, self._fresh(template), most)
+        except TakenError:
+            raise _taken() from None
+        if made is None:
             raise Problem(400, f"the account has {most:,} templates, and may have no more")
-
-    async def _free(self, ask: Ask, uid: str) -> None:
-        if await self._templates.has(ask.account.name, uid):
-            raise Problem(400, "there is a template of that name already", "template_uid")
 
     async def _check(self, ask: Ask, template: Template) -> None:
         """Better now than at each mail: a Problem if its merge tags can't be filled in."""
@@ -189,6 +187,14 @@ class TemplateCalls:
         """As new: whoever has approved it has not seen this."""
         status = "pending" if self._config.moderate_templates else "approved"
         return replace(template, status=status, rejection_reason=None, moderated_by=None, moderated_at=None)
+
+
+def _none() -> Problem:
+    return Problem(404, "there is no template of that name", "template_uid", code=_NOT_FOUND)
+
+
+def _taken() -> Problem:
+    return Problem(400, "there is a template of that name already", "template_uid")
 
 
 def _row(template: Template) -> dict[str, Any]:
