@@ -59,18 +59,29 @@ def no_refusal(request: HttpRequest) -> HttpAnswer | None:
     return None
 
 
+Trouble = Callable[[int, str, Mapping[str, str]], HttpAnswer]
+"""Writes what the server itself has to say, by status, text and headers."""
+
+
+def plain_trouble(status: int, text: str, headers: Mapping[str, str]) -> HttpAnswer:
+    """In the form of MimePost's errors."""
+    return HttpAnswer.json({"success": 0, "error_code": status, "message": text}, status, headers)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
     """Who answers ``method`` at ``path``, whose segments may be names in braces: ``/v1/domains/{id}``.
 
     ``refusal`` sees the request before its body is read: if it has an answer, that is sent, and no room is made for
-    the body of a stranger.
+    the body of a stranger. ``trouble`` writes that the request is too large (413) or late (408), can't be read
+    (400), finds no room now (503) or an error of ours (500).
     """
 
     method: str
     path: str
     handle: Callable[[HttpRequest], Awaitable[HttpAnswer]]
     refusal: Callable[[HttpRequest], HttpAnswer | None] = no_refusal
+    trouble: Trouble = plain_trouble
 
 
 class Routes:

@@ -20,7 +20,7 @@ from mtaframe.generation import Lease
 from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
 from mtaframe.redaction import Private
-from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute, names, plain_path
+from mtaframe.serving import HttpAnswer, HttpRequest, HttpRoute, Trouble, names, plain_path, plain_trouble
 from mtaframe.settings import ListenerSettings
 
 log = logging.getLogger("mtaframe.http_server")
@@ -28,19 +28,15 @@ log = logging.getLogger("mtaframe.http_server")
 _STEP = 65_536
 """Octets of a body for which room is made at once."""
 _RETRY = {"Retry-After": "5"}
+_FAILED = (500, "internal error; try again", _RETRY)
 
 
 class RefusedError(Exception):
-    """The request can't be taken: ``answer`` says why. Its connection is closed where octets of it are unread."""
+    """The request can't be taken. Its connection is closed where octets of it are unread."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
-        self.answer = trouble(status, text, headers)
-
-
-def trouble(status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:
-    """What the porch itself has to say, in the form of MimePost's errors."""
-    return HttpAnswer.json({"success": 0, "error_code": status, "message": text}, status, headers)
+        self.status, self.text, self.headers = status, text, headers or {}
 
 
 class Exchange:
@@ -53,7 +49,7 @@ class Exchange:
 
     async def refused(self, request: web.BaseRequest, settings: ListenerSettings) -> web.StreamResponse:
         """Somebody who has too many connections already."""
-        answer = trouble(503, "too many connections; come back later", _RETRY)
+        answer = plain_trouble(503, "too many connections; come back later", _RETRY)
         return await self._sent(request, settings, answer, is_last=True)
 
     async def answered(
@@ -63,9 +59,10 @@ class Exchange:
         began = self._clock.monotonic()
         lease = self._reception.lease()
         pattern, is_last = "-", False
+        trouble: Trouble = plain_trouble
         try:
             route, told = _found(lease, request)
-            pattern = route.path
+            pattern, trouble = route.path, route.trouble
             head = _head(request, route, told, settings, proxied, began)
             if (refusal := route.refusal(head)) is not None:
                 answer, is_last = refusal, not request.content.at_eof()
@@ -73,18 +70,19 @@ class Exchange:
                 body = await self._body(request, settings, lease)
                 answer = await _handled(route, replace(head, body=body) if body else head)
         except RefusedError as error:
-            answer, is_last = error.answer, not request.content.at_eof()
+            answer, is_last = trouble(error.status, error.text, error.headers), not request.content.at_eof()
         except TimeoutError:
-            answer, is_last = trouble(408, "the request did not come in time"), True
+            answer, is_last = trouble(408, "the request did not come in time", {}), True
         except (web.RequestPayloadError, HTTPException, HttpProcessingError) as error:
             error.__traceback__ = None  # the request keeps the error, which would keep our lease
-            answer, is_last = trouble(400, "the request's body can't be read"), True
+            answer, is_last = trouble(400, "the request's body can't be read", {}), True
         except (asyncio.CancelledError, ConnectionError) as error:
             error.__traceback__ = None  # it may be part of a cycle with what a plugin knew, our lease included
             log.info("http gone listener=%s route=%s", settings.name, pattern)
             raise
         except Exception as error:
-            answer = _failed(error, settings.name, pattern)
+            _tell(error, settings.name, pattern)
+            answer = trouble(*_FAILED)
         response = await self._sent(request, settings, answer, is_last=is_last)
         took = self._clock.monotonic() - began
         log.info("http listener=%s method=%s route=%s status=%d took=%.3fs",
@@ -144,13 +142,13 @@ async def _handled(route: HttpRoute, request: HttpRequest) -> HttpAnswer:
     try:
         return await route.handle(request)
     except Exception as error:
-        return _failed(error, request.listener, route.path)
+        _tell(error, request.listener, route.path)
+        return route.trouble(*_FAILED)
 
 
-def _failed(error: Exception, listener: str, pattern: str) -> HttpAnswer:
+def _tell(error: Exception, listener: str, pattern: str) -> None:
     log.error("http failed listener=%s route=%s fault=%s", listener, pattern, type(error).__name__,
               exc_info=error if log.isEnabledFor(logging.DEBUG) else None)  # fmt: skip
-    return trouble(500, "internal error; try again", _RETRY)
 
 
 def _too_large(settings: ListenerSettings) -> RefusedError:

@@ -12,9 +12,10 @@ from aiohttp import web
 from mtaframe.clock import SystemClock
 from mtaframe.entrance import Doorway
 from mtaframe.guard import Guard, Visit
-from mtaframe.http_server.exchange import Exchange, trouble
+from mtaframe.http_server.exchange import Exchange
 from mtaframe.lifecycle import Clock
 from mtaframe.reception import Reception
+from mtaframe.serving import plain_trouble
 from mtaframe.settings import ListenerSettings
 from mtaframe.turn import Turn
 
@@ -153,7 +154,9 @@ class Connection(web.RequestHandler):
         """What the library itself answers, to what is no HTTP above all, in the form of everything else here."""
         its = super().handle_error(*told, **more)
         text = "this is no HTTP request that can be read" if its.status < 500 else "internal error; try again"
-        ours = web.Response(status=its.status, body=trouble(its.status, text).body, content_type="application/json")
+        ours = web.Response(
+            status=its.status, body=plain_trouble(its.status, text, {}).body, content_type="application/json"
+        )
         ours.force_close()
         return ours
 

@@ -141,7 +141,12 @@ class Door:
                 return self.told(problem)
             return None
 
-        return [HttpRoute(call.method, call.path, self._handler(call, accounts), refusal) for call in self.calls]
+        def trouble(status: int, text: str, headers: Mapping[str, str]) -> HttpAnswer:
+            return self.told(Problem(status, text, headers=headers))
+
+        return [
+            HttpRoute(call.method, call.path, self._handler(call, accounts), refusal, trouble) for call in self.calls
+        ]
 
     def _handler(
         self, call: Call, accounts: Callable[[], AccountBook]

@@ -4,6 +4,8 @@ import asyncio
 import email as email_package
 import email.policy
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,26 @@ async def test_no_body_is_read_for_a_bad_token(path: str, tmp_path: Path) -> Non
         writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{" % path.encode())
         assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 401 ")
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "expected"),
+    [
+        ("/v1/emails", "X-Auth-Token", lambda text: {"success": 0, "error_code": 413, "message": text}),
+        ("/v3/mail/send", "Bearer", lambda text: {"errors": [{"message": text, "field": None, "help": None}]}),
+        ("/email", "X-Postmark-Server-Token", lambda text: {"ErrorCode": 300, "Message": text}),
+        ("/emails", "Bearer", lambda text: {"statusCode": 413, "name": "application_error", "message": text}),
+    ],
+)
+async def test_what_the_server_itself_refuses_has_the_form_of_the_door(
+    path: str, header: str, expected: Callable[[str], Any], tmp_path: Path
+) -> None:
+    async with api(tmp_path) as running:
+        headers = {"Authorization": f"Bearer {TOKEN}"} if header == "Bearer" else {header: TOKEN}
+        headers["Content-Length"] = "99999999999"
+        status, answer = await running.call("POST", path, {}, token=None, headers=headers)
+        [text] = re.findall(r"a request may hold [0-9,]+ octets", json.dumps(answer))
+        assert (status, answer) == (413, expected(text))
 
 
 async def test_a_bearer_token_does_too(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ NO_MAILBOX = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 
 
 def told(problem: Problem) -> HttpAnswer:
-    """A problem as ErrorCode and Message. What a caller must mend is a 422."""
-    status = problem.status if problem.status in (401, 503) else 422
+    """A problem as ErrorCode and Message. What a caller must mend in what is said is a 422."""
+    status = problem.status if problem.status in (401, 408, 413, 500, 503) else 422
     return HttpAnswer.json(error_of(problem), status, problem.headers)
 
 
@@ -34,7 +34,7 @@ def error_of(problem: Problem) -> dict[str, Any]:
         return {"ErrorCode": NO_TEMPLATE, "Message": problem.sentence}
     if problem.text == NO_JSON:
         return {"ErrorCode": BAD_JSON, "Message": problem.text}
-    default = NOT_NOW if problem.status == 503 else INVALID
+    default = NOT_NOW if problem.status >= 500 else INVALID
     return {"ErrorCode": default if problem.code is None else problem.code, "Message": problem.sentence}
 
 
