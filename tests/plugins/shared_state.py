@@ -78,6 +78,33 @@ class ViewedSequences:
         return await self._sequences.next(sequence, count)
 
 
+class ViewedDocuments:
+    def __init__(self, state: MemoryState) -> None:
+        self._documents = state.documents
+
+    async def put(self, account: str, kind: str, name: str, content: bytes) -> None:
+        await asyncio.sleep(0)
+        await self._documents.put(account, kind, name, content)
+
+    async def change(
+        self, account: str, kind: str, name: str, before: bytes | None, after: bytes | None, most: int | None = None
+    ) -> bool:
+        await asyncio.sleep(0)
+        return await self._documents.change(account, kind, name, before, after, most)
+
+    async def get(self, account: str, kind: str, name: str) -> bytes | None:
+        await asyncio.sleep(0)
+        return await self._documents.get(account, kind, name)
+
+    async def names(self, account: str, kind: str) -> Sequence[str]:
+        await asyncio.sleep(0)
+        return await self._documents.names(account, kind)
+
+    async def drop(self, account: str, kind: str | None = None, name: str | None = None) -> None:
+        await asyncio.sleep(0)
+        await self._documents.drop(account, kind, name)
+
+
 class View:
     """The state of one process; implements ``mtaframe.State``."""
 
@@ -86,7 +113,7 @@ class View:
         self.registers = ViewedRegisters(state)
         self.sequences = ViewedSequences(state)
         self.digests = state.digests
-        self.documents = state.documents
+        self.documents = ViewedDocuments(state)
 
 
 def views(clock: Clock, count: int = 2) -> list[View]:
