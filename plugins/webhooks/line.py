@@ -117,8 +117,11 @@ class Line:
         return count
 
     async def finish(self, seconds: float) -> None:
-        """Try what is queued once more, for so long; then it is over, and what is left is lost."""
-        self._finishing = True
+        """Try what is queued once more, for so long; then it is over, and what is left is lost.
+
+        What has failed comes last: it may be what this URL never takes.
+        """
+        self._finishing = self.queue.is_new_first = True
         now = self._mta.clock.monotonic()
         if not (self._is_asked_to_wait and now < self._rest_until):
             self._forgive()

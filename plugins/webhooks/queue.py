@@ -36,6 +36,8 @@ class Queue:
         self._due: list[tuple[float, int]] = []
         self.expired = 0
         """How many have become too old here."""
+        self.is_new_first = False
+        """Whether what was not tried yet goes before what has failed."""
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._parked)
@@ -111,7 +113,7 @@ class Queue:
         return count
 
     def _next(self, now: float) -> Item | None:
-        if self._due and self._due[0][0] <= now:
+        if self._due and self._due[0][0] <= now and not (self.is_new_first and self._waiting):
             return self._unpark(self._due[0][1])
         return self._waiting.popleft() if self._waiting else None
 

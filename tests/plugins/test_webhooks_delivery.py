@@ -137,6 +137,17 @@ async def test_a_full_queue_is_bounded_and_counts_what_it_drops(
         await plugin.stop()
 
 
+async def test_at_the_end_events_that_fail_again_cost_no_new_ones(mta: RecordingMta) -> None:
+    async with Receiver(*[500] * 3, 200, *[500] * 3) as receiver:
+        plugin = await webhooks(mta, endpoint(receiver.url), connections=1, retries=["1h"])
+        await tell(plugin, 7)
+        await until(lambda: len(receiver.events) == 7)
+        receiver.answers.extend([200] * 20 + [500] * 6)
+        await tell(plugin, 20)
+        await plugin.stop()
+        assert [each["sequence"] for each in receiver.taken] == [4, *range(8, 28)]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_holds_the_whole_url(status: int, mta: RecordingMta) -> None:
     async with Receiver((status, {"Retry-After": "1"})) as receiver, Receiver() as other:
