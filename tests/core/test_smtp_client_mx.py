@@ -1,5 +1,7 @@
 """Which hosts are tried, in which order, and what it means that there is none."""
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -202,6 +204,25 @@ async def test_a_configured_next_hop_is_asked_for_addresses_not_mx(hosts: Any) -
         (result,) = await out.send(route(next_hop="[127.0.0.3]", port=hosts[0].port))
         assert result.outcome is DELIVERED
     assert names.asked == ["A relay.example.com"]
+
+
+async def test_where_the_kernel_has_no_ipv6_the_next_address_is_tried(
+    hosts: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error was taken for a fault of ours: mail to whoever has an AAAA record was deferred, for ever."""
+
+    class Socket(socket.socket):
+        def __init__(self, family: int = socket.AF_INET, *more: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *more, **named)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    names = Names(hosts={"example.net": ["::1", "127.0.0.2"]})
+    async with sender(names) as out:
+        (result,) = await out.send(route(port=hosts[0].port))
+    assert result.outcome is DELIVERED
+    assert not caplog.records
 
 
 async def test_slow_hosts_end_with_the_deadline(hosts: Any) -> None:
