@@ -7,9 +7,7 @@ import logging
 import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 
-from mtaframe.address import dns_name
 from mtaframe.delivery import Delivery, Result, Route, Tls
 from mtaframe.lifecycle import Attempt, Clock, Resolver
 from mtaframe.settings import DeliverySettings
@@ -65,7 +63,7 @@ class SmtpClient:
 
     async def _look_round(self, errand: Errand, domain: str, route: Route, attempt: Attempt, budget: Budget) -> None:
         """Host after host, in the order of DNS, until all is settled."""
-        tls = self._tls_for(domain, route.tls) if route.next_hop is None else route.tls
+        tls = self._settings.tls_for(domain, route.tls) if route.next_hop is None else route.tls
         hops = Hops(self._hostname, self._resolver, route.source, self._settings.ipv6)
         await hops.find(route, domain, budget)
         while level := await hops.more(budget):
@@ -73,15 +71,6 @@ class SmtpClient:
                 await self._visit(self._target(name, address, route, tls), errand, route, attempt, budget)
                 if not errand.unsettled() or attempt.is_held_back:
                     return
-
-    def _tls_for(self, domain: str, otherwise: Tls) -> Tls:
-        """What the configuration says for a recipient domain, however that is written."""
-        settings = self._settings.tls
-        if not settings:
-            return otherwise
-        with suppress(UnicodeError):  # no name at all: then there is no way to it, either
-            domain = dns_name(domain)
-        return settings.get(domain, otherwise)
 
     def _target(self, name: str, address: str, route: Route, tls: Tls) -> Target:
         """One and the same for one and the same route, as a plugin gives it for message after message."""
