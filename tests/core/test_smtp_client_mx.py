@@ -186,6 +186,18 @@ async def test_ipv6_only_where_it_is_wanted_and_the_source_can() -> None:
         assert (result.outcome, result.reply.status) == (DEFERRED, "4.4.4")
 
 
+async def test_a_literal_of_a_family_that_cannot_be_used_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever wrote to [IPv6:…] raised an alarm where mail leaves by an IPv4 source, and went out where IPv6 is off."""
+    async with ScriptedMx(host="::1") as mx, sender() as out, sender(ipv6=False) as four:
+        to = "bob@[IPv6:::1]"
+        source = Source("four", "127.0.0.1", "four.example.com")
+        results = [*await out.send(route(port=mx.port, source=source), to), *await four.send(route(port=mx.port), to)]
+        assert [(result.outcome, result.reply.status) for result in results] == [(DEFERRED, "4.4.4")] * 2
+        (result,) = await out.send(route(port=mx.port), to)
+        assert result.outcome is DELIVERED
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("next_hop", ["nowhere.example.com", "[nonsense]"])
 async def test_a_configured_next_hop_that_is_not_there_is_our_own_fault(
     next_hop: str, caplog: pytest.LogCaptureFixture
