@@ -113,6 +113,12 @@ class ListenerSettings(Model):
             return self.patience
         return 25.0 if self.kind in ("application", "http") else 280.0
 
+    def relays(self, domain: str) -> bool:
+        """Whether anybody may send to this recipient domain, however it is written."""
+        with suppress(UnicodeError):  # no name at all
+            domain = dns_name(domain)
+        return domain in self.relay_domains
+
     @property
     def seconds_of_barrier(self) -> float:
         if self.barrier is not None:
