@@ -9,12 +9,14 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from mtaframe.account import Account, Status, Token
+from mtaframe.address import dns_name
 from mtaframe.clock import SystemClock
 from mtaframe.lifecycle import AccountBook, Clock
 from mtaframe.message import Message
@@ -88,6 +90,8 @@ class Accounts(AccountBook):
 
     def owner_of(self, domain: str) -> Account | None:
         """The account that the domain belongs to: by its own name, else by the nearest entry ``.parent``."""
+        with suppress(UnicodeError):  # no name at all: nobody's
+            domain = dns_name(domain)
         name = domain.rstrip(".").lower()
         if owner := self._owners.get(name):
             return owner

@@ -159,7 +159,7 @@ def seven_bit(message: Message) -> Message:
 
     Leaf parts become quoted-printable or base64, over-long header fields are folded. Mail that carries a
     signature, or is signed or encrypted in itself, stays as it is; so do ``message/rfc822`` parts, which must not
-    be encoded (RFC 2046 §5.2.1). The same object comes back if nothing is to do.
+    be encoded (RFC 2046 §5.2.1), and base64 that goes on behind its end. The same object comes back, if all fits.
     """
     body_fits = message.body.isascii() and not has_long_line(message.body)
     if (body_fits and not has_long_line(message.header)) or _is_signed(message):
@@ -379,7 +379,8 @@ def _seven_bit(part: Part) -> tuple[bytes, bytes | None]:
     is_composite = part.content_type.startswith(("multipart/", "message/"))
     fits = part.content.isascii() and not has_long_line(part.content)
     octets = None if is_composite or fits else part.octets
-    if octets is None:
+    goes_on = part.encoding == "base64" and part.content.partition(b"=")[2].translate(None, b"= \t\r\n")
+    if octets is None or goes_on:  # behind the end of base64, where no decoder looks
         return section.header, None
     if section.first("Content-Type") is None:
         charset = "us-ascii" if octets.isascii() else "utf-8" if is_utf8(octets) else "unknown-8bit"

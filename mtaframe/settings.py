@@ -3,10 +3,12 @@
 A model holds what one table can know of itself; what needs two tables or two files is in ``consistency``.
 """
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from mtaframe.address import dns_name
 from mtaframe.delivery import Tls
 from mtaframe.notation import NAME, Domain, Endpoint, FilePath, Model, Network, endpoint, own_name, server
 from mtaframe.quantity import Duration, Size
@@ -111,6 +113,12 @@ class ListenerSettings(Model):
             return self.patience
         return 25.0 if self.kind in ("application", "http") else 280.0
 
+    def relays(self, domain: str) -> bool:
+        """Whether anybody may send to this recipient domain, however it is written."""
+        with suppress(UnicodeError):  # no name at all
+            domain = dns_name(domain)
+        return domain in self.relay_domains
+
     @property
     def seconds_of_barrier(self) -> float:
         if self.barrier is not None:
@@ -190,6 +198,14 @@ class DeliverySettings(Model):
     recipients: int = Field(default=100, ge=1, description="Recipients per outgoing transaction.")
     ipv6: bool = Field(default=True, description="Whether IPv6 addresses are tried.")
     tls: dict[Domain, Tls] = Field(default={}, description="TLS by recipient domain, over what the route says.")
+
+    def tls_for(self, domain: str, otherwise: Tls) -> Tls:
+        """What holds for mail to the MX of a recipient domain, however that is written."""
+        if not self.tls:
+            return otherwise
+        with suppress(UnicodeError):  # no name at all: then there is no way to it, either
+            domain = dns_name(domain)
+        return self.tls.get(domain, otherwise)
 
 
 class DnsSettings(Model):

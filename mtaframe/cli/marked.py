@@ -17,7 +17,8 @@ class Marks:
     def __init__(self, command: str) -> None:
         self._begin = _BEGIN.format(command=command)
         begin, joined, end = (re.escape(text) for text in (self._begin, self._begin + _JOINED, _END))
-        self._block = re.compile(rf"(?:\n{joined}|(?m:^){begin})\n.*?\n{end}\n", re.DOTALL)
+        inside = rf"(?:(?!{begin})[^\n]*\n)*?"  # a block that has lost its end reaches no further than the next one
+        self._block = re.compile(rf"(?:\n{joined}|(?m:^){begin})\n{inside}{end}\n")
 
     def put_in(self, text: str, added: str, at: int | None = None) -> str:
         """The text with a block ``at`` the beginning of a line; without, at its end."""

@@ -6,7 +6,7 @@ The law: no transport is called, and no plugin is told of a result or an event.
 import asyncio
 import ipaddress
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mtaframe.address import Address, dns_name
 from mtaframe.assembly import Outbound, built
@@ -138,6 +138,9 @@ async def rehearsed(
             await _walk(reception, stage, seen, octets, reverse_path, recipients)
             for copy in seen.copies:
                 copy.hosts = await hosts(copy, outbound.resolver)
+                if copy.hosts is not None and copy.route is not None:
+                    domain, delivery = copy.delivery.recipient.address.domain, configuration.settings.delivery
+                    copy.route = replace(copy.route, tls=delivery.tls_for(domain, copy.route.tls))
         finally:
             await generation.plugins.stop()
     finally:

@@ -65,6 +65,8 @@ def _transmit(
 
     smtp.ehlo_or_helo_if_needed()
     sender = "" if reverse_path == "<>" else reverse_path
+    if not all(address.isascii() for address in (sender, *recipients)) and not smtp.has_extn("SMTPUTF8"):
+        raise Failed("the server does not offer SMTPUTF8, which an address beyond ASCII needs")
     options = [
         option
         for option, wanted in (
@@ -73,11 +75,15 @@ def _transmit(
         )
         if wanted and smtp.has_extn(option.removeprefix("BODY="))
     ]
-    return (
-        asked(f"MAIL FROM:<{sender}>", lambda: smtp.mail(sender, options))
-        and all(asked(f"RCPT TO:<{address}>", _rcpt(smtp, address)) for address in recipients)
-        and asked("the final dot", lambda: smtp.data(octets))
-    )
+    try:
+        return (
+            asked(f"MAIL FROM:<{sender}>", lambda: smtp.mail(sender, options))
+            and all(asked(f"RCPT TO:<{address}>", _rcpt(smtp, address)) for address in recipients)
+            and asked("the final dot", lambda: smtp.data(octets))
+        )
+    except smtplib.SMTPDataError as error:
+        code, text = error.smtp_code, error.smtp_error
+        return asked("DATA", lambda: (code, text if isinstance(text, bytes) else text.encode()))
 
 
 def _rcpt(smtp: smtplib.SMTP, address: str) -> Callable[[], tuple[int, bytes]]:

@@ -4,6 +4,7 @@ The rule: nothing is changed without ``--apply``, and nothing that somebody else
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def setup(
     _fill(document, hostname, listen, smart_host)
     wanted = {"mtaframe.toml": tomlkit.dumps(document), **_others()}
     _write(conf, wanted, apply=apply, force=force)
-    click.echo(f"next: mtaframe check --conf {conf}" + _postfix_hint(chain, listen, smart_host))
+    click.echo(f"next: mtaframe check --conf {shlex.quote(str(conf))}" + _postfix_hint(chain, listen, smart_host))
 
 
 @setup.command("postfix")
@@ -192,7 +193,7 @@ def _postfix_hint(chain: str, listen: tuple[str, ...], smart_host: str | None) -
     endpoint = smart_host if chain == "front" else next(iter(listen), None)
     if chain not in CHAINS or endpoint is None:
         return ""
-    return f"; Postfix's side: mtaframe setup postfix --chain {chain} --endpoint {endpoint}"
+    return f"; Postfix's side: mtaframe setup postfix --chain {chain} --endpoint {shlex.quote(endpoint)}"
 
 
 def _verify(proposed: Files) -> None:

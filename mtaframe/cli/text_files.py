@@ -24,7 +24,11 @@ def octets(text: str) -> bytes:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces a file at once; its mode and owner stay. Where that fails nothing is left of the new one."""
+    """Replaces a file at once; its mode and owner stay. Where that fails nothing is left of the new one.
+
+    A link stays one: what it leads to is replaced.
+    """
+    path = path.resolve()
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -150,9 +150,9 @@ class Hold:
         ending = asyncio.ensure_future(self._ending.wait())
         await asyncio.wait((ended, ending), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
+        under_way.end()
         deadline = self._reception.clock.monotonic()
         if not ended.done():
-            under_way.end()
             deadline += (self._end - deadline) * FOR_REPORTS
         results = [await awaited(future, deadline, self._reception.clock) for future in under_way.results]
         failed: list[int] = []

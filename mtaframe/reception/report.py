@@ -1,9 +1,11 @@
 """Tells a sender by DSN who of its recipients failed, before its client is told that the rest is done."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mtaframe.address import dns_name
 from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import envelope_id
 from mtaframe.dsn import Told, report
@@ -88,9 +90,16 @@ class Report:
 
 
 def written(hostname: str, envelope: Envelope, message: Message, told: Told, now: datetime) -> tuple[Envelope, Message]:
-    """The DSN of this, from the null reverse-path to the message's own."""
+    """The DSN of this, from the null reverse-path to the message's own.
+
+    A domain in U-labels needs no SMTPUTF8 (RFC 6531 §3.2): the sender's host need not offer it, and must hear of it.
+    """
     to = envelope.reverse_path
     assert to is not None
+    if to.local_part.isascii():
+        with suppress(UnicodeError):
+            to = replace(to, domain=dns_name(to.domain))
+            envelope = replace(envelope, reverse_path=to)
     session = replace(envelope.session, client="", ehlo=hostname, protocol="DSN", tls=None, account=None, origin=None)
     back = Envelope(
         envelope_id(), session, None, now, (Recipient(to),), account=envelope.account, smtputf8=not to.is_ascii

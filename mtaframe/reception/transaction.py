@@ -99,7 +99,7 @@ class Transaction:
         Applications are told of a temporary refusal at DATA, for all: many pass over a single refused recipient.
         """
         if not self._is_known:
-            if recipient.address.domain not in self._listener.relay_domains:
+            if not self._listener.relays(recipient.address.domain):
                 return RELAY_DENIED
             if self._recipients:
                 return ONE_FOR_STRANGERS

@@ -63,7 +63,7 @@ class SmtpClient:
 
     async def _look_round(self, errand: Errand, domain: str, route: Route, attempt: Attempt, budget: Budget) -> None:
         """Host after host, in the order of DNS, until all is settled."""
-        tls = self._settings.tls.get(domain, route.tls) if route.next_hop is None else route.tls
+        tls = self._settings.tls_for(domain, route.tls) if route.next_hop is None else route.tls
         hops = Hops(self._hostname, self._resolver, route.source, self._settings.ipv6)
         await hops.find(route, domain, budget)
         while level := await hops.more(budget):

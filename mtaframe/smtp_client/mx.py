@@ -69,8 +69,11 @@ class Hops:
     async def more(self, budget: Budget) -> Sequence[Hop]:
         """The next hosts with all their addresses; empty once none is left. TroubleError if there never was one."""
         if self._ready:
+            hops = [hop for hop in self._ready.pop() if hop[1].startswith("/") or self._can_reach(hop[1])]
+            if not hops:
+                raise TroubleError(Trouble(Kind.NO_FAMILY))
             self._found = True
-            return self._ready.pop()
+            return hops
         while self._levels:
             try:
                 async with asyncio.timeout(budget.seconds(math.inf)):

@@ -218,7 +218,10 @@ async def _encrypted(
 async def _dialled(target: Target, timeout: float) -> socket.socket:
     path = target.address if target.address.startswith("/") else None
     family = socket.AF_UNIX if path else socket.AF_INET6 if ":" in target.address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:  # a kernel without IPv6, no more file descriptors
+        raise TroubleError(Trouble(Kind.UNREACHABLE)) from None
     kind = Kind.UNREACHABLE
     try:
         sock.setblocking(False)

@@ -234,7 +234,9 @@ class Transaction:
     async def transmit(self) -> Trouble | None:
         """The message to those who are accepted. A trouble is one before the dot, as in ``begin``."""
         accepted = self.accepted
-        header, body, last = _octets(self._errand.message)
+        message = self._errand.message
+        # one copy of a large one for all transactions that carry it, for these may be many, and long
+        header, body, last = message.derived(_octets) if message.size > SMALL else _octets(message)
         wire = self._wire
         lmtp = self._connection.target.lmtp
         due = len(accepted) if lmtp else 1

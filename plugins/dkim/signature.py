@@ -17,6 +17,8 @@ LINE = 77
 
 REMEMBERED = 256
 """Header sections, by the names of their fields, whose layout is remembered: a sender's mail has the same again."""
+MOST = 4_000
+"""Octets in the names of a header section that is remembered: hundreds of the largest ones would fill the memory."""
 
 _MANY_LINES = b"\r\n" * 512
 _PER_LINE = LINE - 2
@@ -79,9 +81,11 @@ class Layouts:
         names = tuple([field.name.lower() for field in fields])
         found = self._known.get(names)
         if found is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            found = self._known[names] = self._made(names)
+            found = self._made(names)
+            if sum(map(len, names)) + len(names) <= MOST:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[names] = found
         return found
 
     def _made(self, names: Sequence[str]) -> Layout:

@@ -13,7 +13,8 @@ FREE = 64
 """Characters that all values of a recipient may hold together without a scan."""
 
 _LINK_OR_MARKUP = re.compile(r"[<>]|://|\bwww\.|\b(?:mailto|javascript|data):", re.IGNORECASE)
-_BARE_LINK = re.compile(r"[\w-]\.[a-z]{2,24}(?:[/?#:]|$)", re.IGNORECASE | re.MULTILINE)
+_BARE_LINK = re.compile(r"[\w-]\.(?:[^\W\d_]{2,24}|xn--[\w-]{1,59})(?![\w-])", re.IGNORECASE)
+"""A domain, wherever it stands: programs for mail make a link of it."""
 
 
 def decisions(_: Envelope) -> dict[Private[Variable], Decision]:

@@ -65,6 +65,13 @@ def test_the_nearest_entry_owns_a_domain(domain, owner):
     assert Accounts([SHOP, CLUB]).owner_of(domain) is owner
 
 
+@pytest.mark.parametrize("domain", ["xn--bcher-kva.example", "bücher.example", "BÜCHER。example", "a.bücher.example"])
+def test_a_domain_beyond_ascii_is_owned_however_it_is_written(domain):
+    """A trusted client's mail from bücher.example was nobody's, and so without any limit."""
+    owner = Account("books", domains=frozenset({"xn--bcher-kva.example", ".xn--bcher-kva.example"}))
+    assert Accounts([owner]).owner_of(domain) is owner
+
+
 @given(st.text())
 def test_any_domain_has_an_answer(domain):
     Accounts([SHOP]).owner_of(domain)

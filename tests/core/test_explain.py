@@ -133,6 +133,15 @@ async def test_the_mx_hosts_of_each_recipient_are_looked_up(conf: Path) -> None:
     assert null["hosts"] == ["null MX: the domain accepts no mail (RFC 7505)"]
 
 
+async def test_the_tls_that_is_shown_is_what_the_recipients_domain_asks_for(conf: Path) -> None:
+    """It was that of the route, over which [delivery] tls goes."""
+    policy = '[delivery]\ntls = { "xn--bcher-kva.example" = "verified" }\n'
+    async with ScriptedDns({}) as dns:
+        write(conf, CONFIGURATION.replace('transport = "cage"', "") + f'{policy}[dns]\nservers = ["{dns.server}"]\n')
+        found = await asyncio.to_thread(explained, "--to", "bob@bücher.example", "--to", "carol@example.net")
+    assert [each["route"]["tls"] for each in found["recipients"]] == ["verified", "opportunistic"]
+
+
 def test_crlf_files_and_8_bit_mail_come_through_as_they_are(conf: Path) -> None:
     mail = "Subject: Grüße\r\n\r\nÄ\r\n".encode()
     found = explained("--to", "bob@example.net", mail=mail)

@@ -50,6 +50,17 @@ async def test_it_is_told_in_the_reply_and_tried_again_until_it_is_delivered(mx,
     assert not smart.connections
 
 
+async def test_a_try_that_has_ended_keeps_no_configuration_at_work(mx, smart, tmp_path):
+    """It did until its 280 seconds were over: after a reload the old plugins were not stopped before."""
+    mx.script("rcpt", LATER)
+    mx.script("rcpt", LATER)
+    async with house(tmp_path, mx, smart, on_defer="hold", hold=SOON) as mta:
+        async with Dialogue(mta.port("smtp")) as client:
+            assert (await client.mail(BOB)).startswith(HELD)
+        await until(lambda: mx.received and not mta.mta.status()["held"])
+        await until(lambda: mta.mta.generation._leases == 0)
+
+
 async def test_by_lmtp_it_is_told_of_each_and_all_are_tried_together(mx, smart, tmp_path):
     mx.script("rcpt", LATER, to=BOB)
     mx.script("rcpt", LATER, to=DAVE)

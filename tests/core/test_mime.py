@@ -407,6 +407,27 @@ def test_base64_in_one_long_line_is_wrapped() -> None:
     assert changed.body.endswith(b"\r\n")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"YWI=\r\n" + b"YWJj" * 500 + b"\r\n",  # two pieces, each encoded alone
+        b"YWJj" * 500 + b"YQ==\r\n\r\n_______\r\nthe footer of a list\r\n",
+        b"YWI=\r\n-- \r\ncaf\xc3\xa9\r\n",
+    ],
+)
+def test_what_stands_behind_the_end_of_base64_is_not_lost(content: bytes) -> None:
+    """Of the first only the two octets of its first line went out."""
+    message = one(content, b"Content-Type: application/pdf", b"Content-Transfer-Encoding: base64")
+    assert seven_bit(message).raw == message.raw
+
+
+def test_base64_that_ends_in_blanks_and_empty_lines_is_wrapped() -> None:
+    message = one(b"YWJj" * 500 + b"YQ==\r\n \r\n", b"Content-Type: image/png", b"Content-Transfer-Encoding: base64")
+    changed = seven_bit(message)
+    assert not has_long_line(changed.body)
+    assert parts(changed)[0].octets == b"abc" * 500 + b"a"
+
+
 def test_long_texts_of_other_alphabets_become_base64() -> None:
     text = "Привет\r\n" * 9
     changed = seven_bit(one(text.encode(), b"Content-Type: text/plain; charset=utf-8"))

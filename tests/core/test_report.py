@@ -215,3 +215,18 @@ async def test_submitted_mail_whose_submitter_gave_up_waiting_is_found_delivered
         await mx.until(lambda: mx.messages == 1)
         assert (await submitted(mta, 10.0)).outcome is Outcome.DELIVERED
     assert to(mx) == [CAROL]
+
+
+async def test_a_sender_whose_domain_alone_is_beyond_ascii_gets_the_report_without_smtputf8(tmp_path):
+    """The To field held the domain as the client wrote it: to a host without SMTPUTF8 no report could go."""
+    async with ScriptedMx(extensions=("PIPELINING", "8BITMIME")) as mx:
+        mx.script("rcpt", NOBODY, to=BOB, always=True)
+        async with house(tmp_path, mx) as mta, Dialogue(mta.port("smtp")) as client:
+            assert (await client.say("MAIL FROM:<alice@bücher.example> SMTPUTF8")).startswith("250 ")
+            for recipient in (BOB, CAROL):
+                assert (await client.say(f"RCPT TO:<{recipient}>")).startswith("250 ")
+            await client.data()
+            assert (await client.reply()).startswith("250 ")
+    assert to(mx) == ["alice@xn--bcher-kva.example", CAROL]
+    (report,) = [one for one in mx.received if one.reverse_path == ""]
+    assert b"\r\nTo: <alice@xn--bcher-kva.example>\r\n" in report.raw

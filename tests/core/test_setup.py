@@ -113,6 +113,48 @@ def test_an_endpoint_that_is_none_is_refused(postfix_directory: Path, endpoint: 
     assert fit(postfix_directory, "--endpoint", endpoint).exit_code == 1
 
 
+@pytest.mark.parametrize("path", ["/run/my $queue_directory/lmtp", "/run/a b", "/run/a\nmyhostname = other", "/run/#"])
+@pytest.mark.parametrize("server", ["postfix", "exim"])
+def test_a_path_that_another_server_would_read_otherwise_is_refused(tmp_path: Path, server: str, path: str) -> None:
+    for name in ("main.cf", "master.cf"):
+        (tmp_path / name).write_text("")
+    where = ("--config-directory", tmp_path) if server == "postfix" else ("--configuration", tmp_path / "main.cf")
+    result = run(server, *where, "--endpoint", path, "--apply")
+    assert result.exit_code == 1
+    assert "the path of a Unix socket may hold" in result.output
+    assert (tmp_path / "main.cf").read_text() == ""
+
+
+def test_a_link_stays_one_and_what_it_leads_to_comes_back(postfix_directory: Path, tmp_path: Path) -> None:
+    """The link was gone for good, and what others changed behind it counted no more."""
+    links = tmp_path / "etc"
+    links.mkdir()
+    for name in ("main.cf", "master.cf"):
+        (links / name).symlink_to(Path("..", name))
+    assert fit(links, "--apply").exit_code == 0
+    assert (links / "main.cf").is_symlink()
+    assert "mtaframe:inet" in (postfix_directory / "main.cf").read_text()
+    assert fit(links, "--undo", "--apply").exit_code == 0
+    assert (links / "master.cf").is_symlink()
+    assert (postfix_directory / "main.cf").read_text() == MAIN
+
+
+def test_a_block_that_has_lost_its_end_takes_nothing_along(postfix_directory: Path) -> None:
+    """Taken out with the next one went all that stood between the two."""
+    main = postfix_directory / "main.cf"
+    fit(postfix_directory, "--apply")
+    main.write_text(main.read_text().replace("# END mtaframe\n", "") + "mynetworks = 127.0.0.0/8\n")
+    fit(postfix_directory, "--apply")
+    fit(postfix_directory, "--undo", "--apply")
+    assert "\nmynetworks = 127.0.0.0/8\n" in main.read_text()
+
+
+def test_what_is_said_to_do_next_can_be_copied(tmp_path: Path) -> None:
+    result = run("--chain", "behind", "--listen", "/run/a b", "--conf", tmp_path / "its own")
+    assert f"mtaframe check --conf '{tmp_path}/its own'; " in result.output
+    assert "--endpoint '/run/a b'" in result.output
+
+
 LINES = st.sampled_from(
     ["a = b", "default_transport = smtp", "  continued", "# remark", "", " # odd", "x\r", "\x85y = z"]
 )

@@ -1,5 +1,7 @@
 """Which hosts are tried, in which order, and what it means that there is none."""
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -184,6 +186,18 @@ async def test_ipv6_only_where_it_is_wanted_and_the_source_can() -> None:
         assert (result.outcome, result.reply.status) == (DEFERRED, "4.4.4")
 
 
+async def test_a_literal_of_a_family_that_cannot_be_used_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever wrote to [IPv6:…] raised an alarm where mail leaves by an IPv4 source, and went out where IPv6 is off."""
+    async with ScriptedMx(host="::1") as mx, sender() as out, sender(ipv6=False) as four:
+        to = "bob@[IPv6:::1]"
+        source = Source("four", "127.0.0.1", "four.example.com")
+        results = [*await out.send(route(port=mx.port, source=source), to), *await four.send(route(port=mx.port), to)]
+        assert [(result.outcome, result.reply.status) for result in results] == [(DEFERRED, "4.4.4")] * 2
+        (result,) = await out.send(route(port=mx.port), to)
+        assert result.outcome is DELIVERED
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("next_hop", ["nowhere.example.com", "[nonsense]"])
 async def test_a_configured_next_hop_that_is_not_there_is_our_own_fault(
     next_hop: str, caplog: pytest.LogCaptureFixture
@@ -202,6 +216,25 @@ async def test_a_configured_next_hop_is_asked_for_addresses_not_mx(hosts: Any) -
         (result,) = await out.send(route(next_hop="[127.0.0.3]", port=hosts[0].port))
         assert result.outcome is DELIVERED
     assert names.asked == ["A relay.example.com"]
+
+
+async def test_where_the_kernel_has_no_ipv6_the_next_address_is_tried(
+    hosts: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error was taken for a fault of ours: mail to whoever has an AAAA record was deferred, for ever."""
+
+    class Socket(socket.socket):
+        def __init__(self, family: int = socket.AF_INET, *more: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *more, **named)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    names = Names(hosts={"example.net": ["::1", "127.0.0.2"]})
+    async with sender(names) as out:
+        (result,) = await out.send(route(port=hosts[0].port))
+    assert result.outcome is DELIVERED
+    assert not caplog.records
 
 
 async def test_slow_hosts_end_with_the_deadline(hosts: Any) -> None:

@@ -1,6 +1,7 @@
 """Connections used again, replaced once, bounded, and gone at the end."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -185,3 +186,22 @@ async def test_closing_leaves_nothing_even_if_the_server_ignores_quit() -> None:
 
 def _large() -> Message:
     return message("Subject: x\n\n" + ("x" * 70 + "\n") * 200_000)
+
+
+async def test_a_large_message_is_in_ram_once_however_many_transactions_carry_it() -> None:
+    """With a dot at the beginning of a line, each of them had a copy of its own."""
+    mail = message(body=("x" * 70 + "\n.\n") * 30_000)
+    async with ScriptedMx() as mx, sender() as out:
+        mx.script("content", HANG, always=True)
+        tracemalloc.start()
+        try:
+            tries = [asyncio.ensure_future(out.send(out.to(mx), mail=mail)) for _ in range(10)]
+            await mx.until(lambda: sum(command == "DATA" for command in mx.commands) == len(tries))
+            await asyncio.sleep(0.3)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for each in tries:
+            each.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+    assert kept < 3 * mail.size

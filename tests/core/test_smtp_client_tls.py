@@ -132,6 +132,16 @@ async def test_the_operator_may_want_more_for_a_recipients_domain(unknown: Any) 
         assert result.outcome is DELIVERED
 
 
+@pytest.mark.parametrize("domain", ["xn--bcher-kva.example", "bücher.example", "BÜCHER.example"])
+async def test_a_policy_for_a_domain_holds_however_the_domain_is_written(domain: str) -> None:
+    """To bücher.example mail went in clear where its policy stood under xn--bcher-kva.example."""
+    names = Names({"xn--bcher-kva.example": [(10, "mx.example.net")]}, {"mx.example.net": ["127.0.0.1"]})
+    async with ScriptedMx() as mx, sender(names, tls={"xn--bcher-kva.example": Tls.REQUIRED}) as out:
+        (result,) = await out.send(route(port=mx.port), f"bob@{domain}")
+    assert (result.outcome, result.reply.status) == (DEFERRED, "4.7.4")
+    assert not mx.messages
+
+
 @pytest.mark.parametrize("tls", [Tls.REQUIRED, Tls.VERIFIED])
 async def test_port_465_is_tls_from_the_first_octet(tls: Tls, ca: Authority, trusted: Any, monkeypatch: Any) -> None:
     async with ScriptedMx(tls=trusted, implicit_tls=True, credentials={"user": "secret"}) as mx, sender() as out:

@@ -2,6 +2,7 @@
 
 import re
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -112,6 +113,21 @@ def test_a_layout_is_that_of_these_fields_however_many_were_seen_before() -> Non
         layouts.layout(fields("From", f"X-{number}"))
     assert layouts.layout(fields("From", "Subject")).order == (0, 1)
     assert layouts.layout(fields("Subject", "From")).order == (1, 0)
+
+
+@pytest.mark.parametrize(("count", "length"), [(9_000, 5), (1, 900_000)])
+def test_no_sender_fills_the_memory_with_header_sections(count: int, length: int) -> None:
+    """256 with ten thousand fields each, never the same, were 160 MB in every worker until as many others had come."""
+    layouts = Layouts(["from"], ["subject"])
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            names = [f"{number}-{place}".ljust(length, "x") for place in range(count)]
+            assert layouts.layout(fields("From", *names)).order == (0,)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000
 
 
 @pytest.fixture(scope="module")
