@@ -90,8 +90,9 @@ class Accounts(AccountBook):
 
     def owner_of(self, domain: str) -> Account | None:
         """The account that the domain belongs to: by its own name, else by the nearest entry ``.parent``."""
-        with suppress(UnicodeError):  # no name at all: nobody's
-            domain = dns_name(domain)
+        if not domain.isascii():
+            with suppress(UnicodeError):  # no name at all: nobody's
+                domain = dns_name(domain)
         name = domain.rstrip(".").lower()
         if owner := self._owners.get(name):
             return owner
