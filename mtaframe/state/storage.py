@@ -45,6 +45,8 @@ class Storage:
         self._is_damaged = False
         self._must_open = False
         self._is_stuck = False
+        self._given: asyncio.Future[Any] | None = None
+        """What the thread was given last."""
         self._writer: asyncio.Task[None] | None = None
 
     def start(self, error: BaseException | None) -> None:
@@ -111,7 +113,7 @@ class Storage:
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run it where the file is. TimeoutError if that takes too long; it goes on there all the same."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        running = self._given = asyncio.get_running_loop().run_in_executor(self._thread, function)
         running.add_done_callback(_looked_at)
         async with asyncio.timeout(PATIENCE):
             return await asyncio.shield(running)
@@ -135,6 +137,7 @@ class Storage:
         self._urgent.clear()
         waiting, self._waiting = self._waiting, []
         try:
+            await self._caught_up()
             if self._must_open:
                 await self._open_again()
             await self._write_batch(durable=bool(waiting))
@@ -145,6 +148,12 @@ class Storage:
             for future in [*waiting, *(self._waiting if self.trouble else ())]:
                 if not future.done():
                     future.set_result(None)
+
+    async def _caught_up(self) -> None:
+        """TimeoutError while the thread is still at what was too slow: one batch there is enough, not one per try."""
+        if self._given is not None and not self._given.done():
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait([self._given])
 
     async def _write_batch(self, *, durable: bool) -> None:
         batch, whole = self._journal.take()

@@ -265,3 +265,31 @@ async def test_a_disk_that_does_not_answer_is_waited_for_a_moment_only(
         await until(lambda: state.trouble is None)
     async with running(tmp_path, clock) as state:
         await assert_filled(state, clock, 2, 2)
+
+
+async def test_a_disk_that_does_not_answer_for_long_is_not_given_all_again_with_each_try(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try left a whole batch behind, in a line before the disk: a disk that hung for an hour took gigabytes."""
+    answers, begun = threading.Event(), 0
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        nonlocal begun
+        begun += 1
+        answers.wait(20)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.05)
+        monkeypatch.setattr(storage, "RETRY", 0.01)
+        monkeypatch.setattr(Database, "write", slow)
+        for _ in range(20):
+            await fill(state, clock, 2)
+            await asyncio.sleep(0.05)
+        answers.set()
+        await until(lambda: state.trouble is None)
+        assert begun <= 3
+    async with running(tmp_path, clock) as state:
+        await assert_filled(state, clock, 2, 21)
