@@ -176,6 +176,30 @@ async def test_a_folder_that_vanishes_is_made_again_with_all_that_it_had(
         await assert_filled(state, clock, 1, 2)
 
 
+async def test_what_is_read_from_a_file_that_is_gone_is_kept_however_long_that_takes(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was there any more to take it: digests and documents were lost, though they had been read."""
+    changes = Database.changes
+
+    def slow(database: Database, *arguments: object) -> object:
+        time.sleep(0.3)
+        return changes(database, *arguments)  # type: ignore[arg-type]
+
+    async with running(tmp_path / "state", clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.1)
+        monkeypatch.setattr(Database, "changes", slow)
+        shutil.rmtree(tmp_path / "state")
+        await state.counters.add({SENT: 1})
+        await until(lambda: state.trouble is not None)
+        await until(lambda: state.trouble is None)
+        monkeypatch.undo()
+        await assert_filled(state, clock, 1, 2)
+    async with running(tmp_path / "state", clock) as state:
+        await assert_filled(state, clock, 1, 2)
+
+
 async def test_a_file_that_is_damaged_at_the_start_is_set_aside(
     tmp_path: Path, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
