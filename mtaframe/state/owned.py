@@ -19,7 +19,7 @@ class OwnedDocuments(Documents, Protocol):
     """Documents, and how to tell what there is."""
 
     async def of(self, account: str) -> Sequence[tuple[str, str, bytes]]:
-        """(kind, name, content) of all that an account has."""
+        """(kind, name, content) of all that an account has. The trouble with the disk, if nobody can tell now."""
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many there are by account and id of the key that sealed them."""

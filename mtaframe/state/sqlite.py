@@ -173,7 +173,7 @@ class Documents:
         await self._storage.written()
 
     async def of(self, account: str) -> list[tuple[str, str, bytes]]:
-        return sorted(await self._opened((account,)))
+        return sorted(await self._opened((account,), must_have_all=True))
 
     async def counts(self) -> dict[tuple[str, str], int]:
         await self._storage.written()
@@ -184,10 +184,11 @@ class Documents:
         """Where it may be: under the newest key, or an older one."""
         return [(account, kind, key_id, self._seal.name(key_id, account, kind, name)) for key_id in self._seal.key_ids]
 
-    async def _opened(self, first: Row) -> list[tuple[str, str, bytes]]:
+    async def _opened(self, first: Row, *, must_have_all: bool = False) -> list[tuple[str, str, bytes]]:
         """(kind, name, content) of the rows whose key begins so."""
         found = []
-        for (account, kind, key_id, sealed_name), (sealed,) in (await self._storage.rows("documents", first)).items():
+        rows = await self._storage.rows("documents", first, must_have_all=must_have_all)
+        for (account, kind, key_id, sealed_name), (sealed,) in rows.items():
             with _damage_told(account, kind):
                 name = self._seal.opened_name(key_id, account, kind, sealed_name)
                 found.append((kind, name, self._seal.opened_content(key_id, account, kind, name, sealed)))

@@ -89,16 +89,18 @@ class Storage:
             self._urgent.set()
         return future
 
-    async def rows(self, table: str, first: Row) -> dict[Row, Row]:
-        """The rows whose key begins so. Without a disk, those that RAM knows."""
+    async def rows(self, table: str, first: Row, *, must_have_all: bool = False) -> dict[Row, Row]:
+        """The rows whose key begins so. Without a disk, those that RAM knows; if that won't do, one of TROUBLES."""
         known = self._journal.changes(table, first)
         found: dict[Row, Row | None] = {}
-        if first not in known and not self._is_stuck:
+        if first not in known and (must_have_all or not self._is_stuck):
             try:
                 found = await self.asked(lambda database: database.changes(table, first))
             except TROUBLES as error:
                 if self.trouble is None:
                     self._failed(error)
+                if must_have_all:
+                    raise
         return {key: rest for key, rest in {**found, **known}.items() if rest is not None}
 
     async def asked(self, function: Callable[[Database], T]) -> T:

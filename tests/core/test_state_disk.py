@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from mtaframe import Counter
+from mtaframe.lifecycle import CommandError
 from mtaframe.settings import StateSettings
-from mtaframe.state import OwnedState, StateError, open_state, storage
+from mtaframe.state import OwnedState, StateError, answer, open_state, storage
 from mtaframe.state.database import Database
 from mtaframe.testing import VirtualClock
 
@@ -317,3 +318,44 @@ async def test_a_disk_that_does_not_answer_for_long_is_not_given_all_again_with_
         assert begun <= 3
     async with running(tmp_path, clock) as state:
         await assert_filled(state, clock, 2, 21)
+
+
+async def test_an_account_is_not_said_to_be_exported_or_erased_while_the_disk_does_not_answer(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There were 0 documents, it said, and all is done. They were all there again when the disk was."""
+    answers = threading.Event()
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        answers.wait(20)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.2)
+        monkeypatch.setattr(Database, "write", slow)
+        await state.digests.put("a", BOB, 2, clock.now() + timedelta(days=1))
+        await until(lambda: state.trouble is not None)
+        for name in ("state.export", "state.purge"):
+            with pytest.raises(CommandError, match="does not answer"):
+                await answer(state, name, {"account": "shop"})
+        answers.set()
+        await until(lambda: state.trouble is None)
+        assert (await answer(state, "state.purge", {"account": "shop"}))["documents"] == 1
+        assert await state.documents.names("shop", "template") == []
+
+
+async def test_an_account_is_not_said_to_be_erased_from_a_disk_that_is_full(
+    small_disk: Path, clock: VirtualClock
+) -> None:
+    """It was erased in RAM alone: a server that ended before there was room had it again."""
+    async with running(small_disk / "state", clock) as state:
+        await fill(state, clock, 1)
+        filled_up(small_disk)
+        with pytest.raises(CommandError, match="is full: make room"):
+            await answer(state, "state.purge", {"account": "shop"})
+        (small_disk / "filler").unlink()
+        await until(lambda: state.trouble is None)
+    async with running(small_disk / "state", clock) as state:
+        assert await state.documents.names("shop", "template") == []
