@@ -118,7 +118,7 @@ class DigestTable:
 
 
 class Documents:
-    """Documents in the file, sealed."""
+    """Documents in the file, sealed. One of TROUBLES where nobody can tell what the file has."""
 
     def __init__(self, storage: Storage, keyring: Keyring) -> None:
         self._storage = storage
@@ -155,7 +155,7 @@ class Documents:
 
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
         for key in self._keys(account, kind, name):
-            for (sealed,) in (await self._storage.rows("documents", key)).values():
+            for (sealed,) in (await self._rows(key)).values():
                 with _damage_told(account, kind):
                     return self._seal.opened_content(key[2], account, kind, name, sealed)
         return None
@@ -168,12 +168,12 @@ class Documents:
             if kind is not None and name is not None:
                 self._put(account, kind, name, None)
             else:
-                for key in await self._storage.rows("documents", (account,) if kind is None else (account, kind)):
+                for key in await self._rows((account,) if kind is None else (account, kind)):
                     self._storage.put("documents", key, None)
         await self._storage.written()
 
     async def of(self, account: str) -> list[tuple[str, str, bytes]]:
-        return sorted(await self._opened((account,), must_have_all=True))
+        return sorted(await self._opened((account,)))
 
     async def counts(self) -> dict[tuple[str, str], int]:
         await self._storage.written()
@@ -184,11 +184,14 @@ class Documents:
         """Where it may be: under the newest key, or an older one."""
         return [(account, kind, key_id, self._seal.name(key_id, account, kind, name)) for key_id in self._seal.key_ids]
 
-    async def _opened(self, first: Row, *, must_have_all: bool = False) -> list[tuple[str, str, bytes]]:
+    async def _rows(self, first: Row) -> Mapping[Row, Row]:
+        """Those whose key begins so. Whoever took what RAM knows for all would remember it, and write over the rest."""
+        return await self._storage.rows("documents", first, must_have_all=True)
+
+    async def _opened(self, first: Row) -> list[tuple[str, str, bytes]]:
         """(kind, name, content) of the rows whose key begins so."""
         found = []
-        rows = await self._storage.rows("documents", first, must_have_all=must_have_all)
-        for (account, kind, key_id, sealed_name), (sealed,) in rows.items():
+        for (account, kind, key_id, sealed_name), (sealed,) in (await self._rows(first)).items():
             with _damage_told(account, kind):
                 name = self._seal.opened_name(key_id, account, kind, sealed_name)
                 found.append((kind, name, self._seal.opened_content(key_id, account, kind, name, sealed)))

@@ -31,6 +31,10 @@ PATIENCE = 5.0
 TROUBLES = (sqlite3.Error, OSError, StateError, TimeoutError)
 
 
+class NoFileError(FileNotFoundError):
+    """RAM has all that there is."""
+
+
 class Storage:
     """``trouble`` says why nothing can be written now."""
 
@@ -93,13 +97,15 @@ class Storage:
         """The rows whose key begins so. Without a disk, those that RAM knows; if that won't do, one of TROUBLES."""
         known = self._journal.changes(table, first)
         found: dict[Row, Row | None] = {}
-        if first not in known and (must_have_all or not self._is_stuck):
+        if first not in known:
             try:
+                if self._is_stuck:
+                    raise TimeoutError
                 found = await self.asked(lambda database: database.changes(table, first))
             except TROUBLES as error:
                 if self.trouble is None:
                     self._failed(error)
-                if must_have_all:
+                if must_have_all and not isinstance(error, NoFileError):
                     raise
         return {key: rest for key, rest in {**found, **known}.items() if rest is not None}
 
@@ -108,7 +114,7 @@ class Storage:
 
         def ask() -> T:
             if self._place.database is None:
-                raise FileNotFoundError("there is no file")
+                raise NoFileError("there is no file")
             return function(self._place.database)
 
         return await self.in_thread(ask)

@@ -280,7 +280,8 @@ async def test_whoever_waits_is_not_given_a_connection_that_has_ended_on_the_way
     await asyncio.sleep(0)
     site.leave(connections[0])
     connections[0].eof_received()  # what uvloop says before it goes on with who was waiting
-    assert (found := await waiting).is_open
+    found = await waiting
+    assert found.is_open
     for connection in (*connections[1:], found):
         connection.close()
         site.leave(connection)
