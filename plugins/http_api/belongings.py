@@ -49,14 +49,19 @@ class Belongings(Generic[T]):
         documents = self._mta.state.documents
         if not await documents.change(account, self._kind, name, None, _octets(value), most):
             there = await documents.get(account, self._kind, name)
-            return None if there is None else self._opened(there)
+            if there is None:
+                return None
+            if name not in await self.all(account):  # whoever made it has died before it was told
+                await self._revisions.changed(account)
+            return self._opened(there)
         await self._revisions.changed(account)
         return value
 
     async def change(self, account: str, name: str, change: Callable[[T], T | None]) -> T | None:
         """What becomes of the one of this name; None takes it away. None: there is none.
 
-        ``change`` is asked again where somebody else was faster.
+        ``change`` is asked again where somebody else was faster. That what is known here does not hold any more is
+        told in any case: whoever changed it may have died before.
         """
         known = (await self.all(account)).get(name)
         if known is None or change(known) == known:
@@ -65,11 +70,10 @@ class Belongings(Generic[T]):
         while (before := await documents.get(account, self._kind, name)) is not None:
             after = change(self._opened(before))
             octets = None if after is None else _octets(after)
-            if octets == before:
-                return after
-            if await documents.change(account, self._kind, name, before, octets):
+            if octets == before or await documents.change(account, self._kind, name, before, octets):
                 await self._revisions.changed(account)
                 return after
+        await self._revisions.changed(account)
         return None
 
     async def drop(self, account: str, name: str) -> None:

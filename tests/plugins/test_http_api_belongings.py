@@ -50,6 +50,23 @@ async def test_what_was_purged_is_seen_nowhere_again(workers: tuple[Belongings[T
     assert await other.all("shop") == {"new": Thing(4)}
 
 
+async def test_what_a_worker_did_that_died_before_it_told_is_told_by_the_next_try(
+    workers: tuple[Belongings[Thing], Belongings[Thing]],
+) -> None:
+    """The address was there, and verified, but no worker knew it, however often the account holder tried again."""
+    one = workers[0]
+    documents = one._mta.state.documents
+    assert await documents.change("shop", "thing", "a", None, b'{"value": 1}')
+    assert await one.add("shop", "a", Thing(1), 9) == Thing(1)
+    assert [await each.all("shop") for each in workers] == [{"a": Thing(1)}] * 2
+    assert await documents.change("shop", "thing", "a", b'{"value": 1}', b'{"value": 2}')
+    assert await one.change("shop", "a", lambda _: Thing(2)) == Thing(2)
+    assert [await each.all("shop") for each in workers] == [{"a": Thing(2)}] * 2
+    assert await documents.change("shop", "thing", "a", b'{"value": 2}', None)
+    assert await one.change("shop", "a", lambda _: None) is None
+    assert [await each.all("shop") for each in workers] == [{}] * 2
+
+
 async def test_what_is_added_at_once_is_never_too_much(workers: tuple[Belongings[Thing], Belongings[Thing]]) -> None:
     one, other = workers
     added = await asyncio.gather(
