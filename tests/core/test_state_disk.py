@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from mtaframe import Counter
 from mtaframe.lifecycle import CommandError
 from mtaframe.settings import StateSettings
 from mtaframe.state import OwnedState, StateError, answer, open_state, storage
-from mtaframe.state.database import Database
+from mtaframe.state.database import Changes, Database
 from mtaframe.testing import VirtualClock
 
 SENT = Counter("sent", account="shop")
@@ -405,3 +405,48 @@ async def test_without_a_file_documents_are_made_in_ram(tmp_path: Path, clock: V
         assert not await state.documents.change("shop", "template", "another", None, b"1", 1)
         assert await state.documents.change("shop", "template", "welcome", b"1", b"2")
         assert (await answer(state, "state.export", {"account": "shop"}))["documents"][0]["text"] == "2"
+
+
+async def test_what_takes_longer_to_write_than_anybody_waits_is_written_once(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written again with each try, and took as long again: the disk was never said to be back."""
+    written, write = 0, Database.write
+
+    def slow(database: Database, batch: Mapping[str, Changes], **named: bool) -> None:
+        nonlocal written
+        if batch.get("documents"):
+            written += 1
+            time.sleep(0.4)
+        write(database, batch, **named)
+
+    async with running(tmp_path, clock) as state:
+        monkeypatch.setattr(storage, "PATIENCE", 0.1)
+        monkeypatch.setattr(Database, "write", slow)
+        await fill(state, clock, 1)
+        assert "does not answer" in (state.trouble or "")
+        await until(lambda: state.trouble is None)
+        assert written == 1
+        await assert_filled(state, clock, 1, 1)
+    async with running(tmp_path, clock) as state:
+        await assert_filled(state, clock, 1, 1)
+
+
+async def test_what_is_still_being_written_at_the_end_is_waited_for(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        time.sleep(0.4)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        monkeypatch.setattr(storage, "PATIENCE", 0.5)
+        monkeypatch.setattr(Database, "write", slow)
+        saving = asyncio.create_task(state.documents.put("shop", "template", "welcome", b"1"))
+        await asyncio.sleep(0.2)
+    await saving
+    assert errors(caplog) == []
+    async with running(tmp_path, clock) as state:
+        assert await state.documents.get("shop", "template", "welcome") == b"1"
