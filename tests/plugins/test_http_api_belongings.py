@@ -67,6 +67,30 @@ async def test_what_a_worker_did_that_died_before_it_told_is_told_by_the_next_tr
     assert [await each.all("shop") for each in workers] == [{}] * 2
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_what_somebody_changed_who_went_meanwhile_is_told(
+    workers: tuple[Belongings[Thing], Belongings[Thing]], turns: int
+) -> None:
+    """A client whose connection ended while its domain was deleted left it with every worker that knew it."""
+    one, other = workers
+    await one.add("shop", "a", Thing(1), 9)
+    await one.add("shop", "b", Thing(1), 9)
+    for change in (
+        one.add("shop", "c", Thing(1), 9),
+        one.change("shop", "a", lambda _: Thing(2)),
+        one.drop("shop", "b"),
+    ):
+        await other.all("shop")
+        asked = asyncio.ensure_future(change)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await other.all("shop") == await one._loaded("shop")
+
+
 async def test_what_is_added_at_once_is_never_too_much(workers: tuple[Belongings[Thing], Belongings[Thing]]) -> None:
     one, other = workers
     added = await asyncio.gather(
