@@ -172,3 +172,18 @@ async def test_an_address_gets_one_code_and_five_guesses_whichever_worker_is_ask
     assert sorted(checks) == ["dropped"] * 4 + ["wrong"] * 4
     assert await workers[1].check("shop", address, code) == "dropped"
     assert await workers[0].all("shop") == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_template_that_gets_another_uid_for_a_client_that_goes_meanwhile_is_one(turns: int) -> None:
+    """There were two of the same id, and the new uid was taken for whoever tried again."""
+    templates = Templates(_workers()[0])
+    await templates.add("shop", Template(0, "old", "Name"), 9)
+    asked = asyncio.ensure_future(templates.change("shop", "old", lambda one: replace(one, uid="new")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(await templates.all("shop")) == 1
