@@ -57,7 +57,7 @@ class OwnedState(Protocol):
         """What an earlier process left: (fingerprint, packed, since), oldest first."""
 
     async def shrink(self) -> None:
-        """Leave no octet of what was dropped."""
+        """Leave no octet of what was dropped. StateError says why that could not be."""
 
     async def keys_needed(self) -> Mapping[tuple[str, str], int]:
         """How much was made under each key, by purpose and id."""

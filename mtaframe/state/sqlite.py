@@ -5,6 +5,7 @@ The law: a number of a sequence is given out only once the file knows that it ma
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from mtaframe.state.owned import StateError
 from mtaframe.state.place import Place
 from mtaframe.state.rows import row as columns
 from mtaframe.state.sealing import Seal
-from mtaframe.state.storage import TROUBLES, Storage
+from mtaframe.state.storage import TROUBLES, Storage, told
 from mtaframe.storage import Counter
 
 log = logging.getLogger("mtaframe.state")
@@ -279,8 +280,13 @@ class SqliteState:
 
     async def shrink(self) -> None:
         await self._storage.written()
-        with suppress(*TROUBLES):
+        try:
             await self._storage.asked(Database.shrink)
+        except sqlite3.Error as error:
+            text = f"it is erased, but its octets may still be in the file: {told(error, self._place)}; then try again"
+            raise StateError(text) from None
+        except TROUBLES:
+            pass  # too slow, and under way; or ``trouble`` says what it is
 
     async def keys_needed(self) -> dict[tuple[str, str], int]:
         await self._storage.written()

@@ -450,3 +450,21 @@ async def test_what_is_still_being_written_at_the_end_is_waited_for(
     assert errors(caplog) == []
     async with running(tmp_path, clock) as state:
         assert await state.documents.get("shop", "template", "welcome") == b"1"
+
+
+async def test_an_account_is_not_said_to_be_erased_where_the_file_could_not_be_written_anew(
+    small_disk: Path, clock: VirtualClock
+) -> None:
+    """The rows were gone, and their octets were still there, for an hour; nobody was told to make room."""
+    folder = small_disk / "state"
+    async with running(folder, clock) as state:
+        for number in range(12):
+            await state.documents.put("bank", "large", str(number), os.urandom(50_000))
+        await state.documents.put("shop", "template", "welcome", b"Hello")
+        await answer(state, "state.purge", {"account": "nobody"})
+        (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
+        with pytest.raises(CommandError, match="make room"):
+            await answer(state, "state.purge", {"account": "shop"})
+        (small_disk / "filler").unlink()
+        await answer(state, "state.purge", {"account": "shop"})
+        assert not [path for path in folder.iterdir() if b"shop" in path.read_bytes()]
