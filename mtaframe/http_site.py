@@ -55,7 +55,8 @@ class Site:
         if (found := self.idle()) is not None:
             return found
         if self._count >= CONNECTIONS:
-            if (found := await self._turn()) is not None:
+            found = await self._turn()
+            if found is not None and found.is_open:  # it may have ended on the way here
                 return found
         else:
             self._count += 1

@@ -4,9 +4,13 @@ The law: whoever sees another number than the one it has read by reads again. So
 of a document, to one that is never given twice: not even one from before a purge comes back.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from mtaframe.storage import Counter, State
+
+T = TypeVar("T")
 
 
 class Revisions:
@@ -16,6 +20,7 @@ class Revisions:
         self._state = state
         self._about = Counter(name)
         self._registers: dict[str, Counter] = {}
+        self._telling: set[asyncio.Task[Any]] = set()
 
     @property
     def accounts(self) -> Sequence[str]:
@@ -36,6 +41,23 @@ class Revisions:
         after = await self.next(account) if number is None else number
         while not await self._state.registers.change(register, self._state.registers.value(register), after):
             pass  # somebody else was faster: theirs is another change
+
+    async def told(self, account: str, change: Coroutine[Any, Any, T], number: int | None = None) -> T:
+        """What ``change`` answers; unless that is False, every process is told.
+
+        Who asked may be gone before the end, for clients go: what was begun is done and told all the same.
+        """
+
+        async def whole() -> T:
+            answer = await change
+            if answer is not False:
+                await self.changed(account, number)
+            return answer
+
+        task = asyncio.ensure_future(whole())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return await asyncio.shield(task)
 
     def _register(self, account: str) -> Counter:
         found = self._registers.get(account)

@@ -110,7 +110,10 @@ class Digests(Protocol):
 
 
 class Documents(Protocol):
-    """What account holders made themselves: listed, exported and erased per account."""
+    """What account holders made themselves: listed, exported and erased per account.
+
+    An exception where the disk would have to be asked, and can't be: what nobody can tell is not told to be nothing.
+    """
 
     async def put(self, account: str, kind: str, name: str, content: bytes) -> None: ...
 

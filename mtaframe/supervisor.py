@@ -55,7 +55,7 @@ class Supervisor:
         self._sockets: dict[str, socket.socket] = {}
         self._control: ControlServer | None = None
         self._deaths = Deaths()
-        self._changing = asyncio.Lock()
+        self._changing, self._renewing = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: dict[WorkerProcess, asyncio.Task[None]] = {}
         """Each process, until what it left is in order."""
@@ -125,18 +125,18 @@ class Supervisor:
 
     async def restart(self) -> None:
         """Replace the workers one after the other, for new code: one more begins, then an old one finishes."""
-        for old in list(self._workers):
-            async with self._changing:
-                if self._is_stopping:
-                    raise ControlError("the server stops")
-                if old not in self._workers:
-                    continue  # it has died, and whoever takes its place is new
-                new = await self._started()
-                if not await self._manned(new):
-                    raise ControlError("a new worker could not begin, so the others stay; the log says why")
-                if old in self._workers:
-                    self._workers.remove(old)
-            await old.drain(self._settings.drain)
+        async with self._renewing:  # with two at once there would be more workers than places that are looked at
+            for old in list(self._workers):
+                async with self._changing:
+                    if self._is_stopping:
+                        raise ControlError("the server stops")
+                    if old not in self._workers:
+                        continue  # it has died, and whoever takes its place is new
+                    if not await self._manned(await self._started()):
+                        raise ControlError("a new worker could not begin, so the others stay; the log says why")
+                    if old in self._workers:
+                        self._workers.remove(old)
+                await old.drain(self._settings.drain)
 
     async def stop(self) -> None:
         """Have the workers finish what is under way within ``drain``, then end everything."""

@@ -125,6 +125,8 @@ async def _purge(state: OwnedState, account: str, change: Change) -> dict[str, A
     for register in registers:
         await _set(state, change, register, 0)
     await state.shrink()
+    if state.trouble is not None:
+        raise StateError(f"it is erased in RAM alone, and on the disk once that can be written: {state.trouble}")
     return {"documents": len(documents), "counters": len(counters), "registers": len(registers)}
 
 

@@ -18,6 +18,7 @@ from mtaframe.state.leases import Holdings, Limits, Used, refusal, share
 from mtaframe.state.memory import midnight
 from mtaframe.state.owned import OwnedState
 from mtaframe.state.rows import Row, counters, moment, row, rows
+from mtaframe.state.storage import TROUBLES
 from mtaframe.storage import Counter
 
 PATIENCE = 2.0
@@ -65,12 +66,15 @@ class StateDesk:
             "digests.agree": self._state.digests.table.agree,
             "digests.drop": self._state.digests.table.drop,
             "digests.counts": self._state.digests.table.counts,
+        }
+        documents: dict[str, Callable[..., Any]] = {
             "documents.put": self._state.documents.put,
             "documents.change": self._state.documents.change,
             "documents.get": self._state.documents.get,
             "documents.names": self._names,
             "documents.drop": self._state.documents.drop,
         }
+        shared |= {name: partial(_readable, handler) for name, handler in documents.items()}
         handlers = {name: partial(handler, worker) for name, handler in own.items()} | shared
         return {f"state.{name}": handler for name, handler in handlers.items()}
 
@@ -206,6 +210,14 @@ class StateDesk:
         for answer in late:
             asked[answer].is_late = True
             answer.add_done_callback(partial(_in_time, asked[answer]))
+
+
+async def _readable(handler: Callable[..., Any], *arguments: Any) -> Any:
+    """What it answers. A disk that can't be read is told to the worker; the log says it already."""
+    try:
+        return await handler(*arguments)
+    except TROUBLES:
+        raise LinkError("the state's disk can't be read now") from None
 
 
 def _in_time(worker: _Worker, answer: object) -> None:

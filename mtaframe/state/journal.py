@@ -26,7 +26,7 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        return not self._new and not self._is_whole_due
+        return not (self._new or self._under_way or self._is_whole_due)
 
     def put(self, table: str, key: Row, rest: Row | None) -> None:
         if table in self._whole:

@@ -166,8 +166,13 @@ class DigestTable:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: dict[tuple[str, str, bytes], tuple[int, float]] = {}
+        self._tidied = clock.now().timestamp() // BUCKET
 
     async def put(self, purpose: str, key_id: str, digest: bytes, value: int, until: float) -> None:
+        now = self._clock.now().timestamp()
+        if now // BUCKET != self._tidied:
+            self._tidied = now // BUCKET
+            self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
         self._entries[purpose, key_id, digest] = (value, until)
 
     async def get(self, purpose: str, prints: Sequence[Print]) -> int | None:

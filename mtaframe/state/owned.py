@@ -19,7 +19,7 @@ class OwnedDocuments(Documents, Protocol):
     """Documents, and how to tell what there is."""
 
     async def of(self, account: str) -> Sequence[tuple[str, str, bytes]]:
-        """(kind, name, content) of all that an account has."""
+        """(kind, name, content) of all that an account has. The trouble with the disk, if nobody can tell now."""
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many there are by account and id of the key that sealed them."""
@@ -57,7 +57,7 @@ class OwnedState(Protocol):
         """What an earlier process left: (fingerprint, packed, since), oldest first."""
 
     async def shrink(self) -> None:
-        """Leave no octet of what was dropped."""
+        """Leave no octet of what was dropped. StateError says why that could not be."""
 
     async def keys_needed(self) -> Mapping[tuple[str, str], int]:
         """How much was made under each key, by purpose and id."""

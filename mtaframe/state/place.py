@@ -54,6 +54,8 @@ class Place:
         self._given_keys = keys
         self._keyring: Keyring | None = None
         self._file: tuple[int, int] | None = None
+        self._kept: dict[str, Changes] = {}
+        """What was read of a file that is gone, until there is another one: who asked may not have waited for it."""
         self._lock: IO[str] | None = None
 
     # the folder
@@ -125,6 +127,7 @@ class Place:
                 with suppress(OSError, sqlite3.Error):
                     self.open_copy()
             raise
+        self._kept = {}
 
     def give_up(self) -> None:
         """The file can't be read: what RAM has does not come from it."""
@@ -155,18 +158,17 @@ class Place:
         database, is_there = self.database, self._file is not None and _identity(self.path) == self._file
         if is_there and (database is None or database.is_copy):
             return None
-        kept: dict[str, Changes] = {}
         if database is not None:
             for table in () if is_there else _FILE_ONLY:
                 with suppress(sqlite3.Error):
-                    kept[table] = database.changes(table)
+                    self._kept[table] = database.changes(table)
             self.database = None
             with suppress(sqlite3.Error):
                 database.close()
         if is_there:
             return None
         self._file = None
-        return kept
+        return self._kept
 
     def _put_aside(self) -> None:
         at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -5,6 +5,7 @@ The law: a number of a sequence is given out only once the file knows that it ma
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from mtaframe.state.owned import StateError
 from mtaframe.state.place import Place
 from mtaframe.state.rows import row as columns
 from mtaframe.state.sealing import Seal
-from mtaframe.state.storage import TROUBLES, Storage
+from mtaframe.state.storage import TROUBLES, Storage, told
 from mtaframe.storage import Counter
 
 log = logging.getLogger("mtaframe.state")
@@ -118,7 +119,7 @@ class DigestTable:
 
 
 class Documents:
-    """Documents in the file, sealed."""
+    """Documents in the file, sealed. One of TROUBLES where nobody can tell what the file has."""
 
     def __init__(self, storage: Storage, keyring: Keyring) -> None:
         self._storage = storage
@@ -155,7 +156,7 @@ class Documents:
 
     async def get(self, account: str, kind: str, name: str) -> bytes | None:
         for key in self._keys(account, kind, name):
-            for (sealed,) in (await self._storage.rows("documents", key)).values():
+            for (sealed,) in (await self._rows(key)).values():
                 with _damage_told(account, kind):
                     return self._seal.opened_content(key[2], account, kind, name, sealed)
         return None
@@ -168,7 +169,7 @@ class Documents:
             if kind is not None and name is not None:
                 self._put(account, kind, name, None)
             else:
-                for key in await self._storage.rows("documents", (account,) if kind is None else (account, kind)):
+                for key in await self._rows((account,) if kind is None else (account, kind)):
                     self._storage.put("documents", key, None)
         await self._storage.written()
 
@@ -184,10 +185,14 @@ class Documents:
         """Where it may be: under the newest key, or an older one."""
         return [(account, kind, key_id, self._seal.name(key_id, account, kind, name)) for key_id in self._seal.key_ids]
 
+    async def _rows(self, first: Row) -> Mapping[Row, Row]:
+        """Those whose key begins so. Whoever took what RAM knows for all would remember it, and write over the rest."""
+        return await self._storage.rows("documents", first, must_have_all=True)
+
     async def _opened(self, first: Row) -> list[tuple[str, str, bytes]]:
         """(kind, name, content) of the rows whose key begins so."""
         found = []
-        for (account, kind, key_id, sealed_name), (sealed,) in (await self._storage.rows("documents", first)).items():
+        for (account, kind, key_id, sealed_name), (sealed,) in (await self._rows(first)).items():
             with _damage_told(account, kind):
                 name = self._seal.opened_name(key_id, account, kind, sealed_name)
                 found.append((kind, name, self._seal.opened_content(key_id, account, kind, name, sealed)))
@@ -275,8 +280,13 @@ class SqliteState:
 
     async def shrink(self) -> None:
         await self._storage.written()
-        with suppress(*TROUBLES):
+        try:
             await self._storage.asked(Database.shrink)
+        except sqlite3.Error as error:
+            text = f"it is erased, but its octets may still be in the file: {told(error, self._place)}; then try again"
+            raise StateError(text) from None
+        except TROUBLES:
+            pass  # too slow, and under way; or ``trouble`` says what it is
 
     async def keys_needed(self) -> dict[tuple[str, str], int]:
         await self._storage.written()

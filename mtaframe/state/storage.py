@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from mtaframe.state.database import Database, Row
@@ -31,6 +32,10 @@ PATIENCE = 5.0
 TROUBLES = (sqlite3.Error, OSError, StateError, TimeoutError)
 
 
+class NoFileError(FileNotFoundError):
+    """RAM has all that there is."""
+
+
 class Storage:
     """``trouble`` says why nothing can be written now."""
 
@@ -45,6 +50,10 @@ class Storage:
         self._is_damaged = False
         self._must_open = False
         self._is_stuck = False
+        self._given: asyncio.Future[Any] | None = None
+        """What the thread was given last."""
+        self._writing: tuple[asyncio.Future[None], tuple[str, ...]] | None = None
+        """A batch that the thread was given, and which tables it is the whole of."""
         self._writer: asyncio.Task[None] | None = None
 
     def start(self, error: BaseException | None) -> None:
@@ -87,34 +96,39 @@ class Storage:
             self._urgent.set()
         return future
 
-    async def rows(self, table: str, first: Row) -> dict[Row, Row]:
-        """The rows whose key begins so. Without a disk, those that RAM knows."""
+    async def rows(self, table: str, first: Row, *, must_have_all: bool = False) -> dict[Row, Row]:
+        """The rows whose key begins so. Without a disk, those that RAM knows; if that won't do, one of TROUBLES."""
         known = self._journal.changes(table, first)
         found: dict[Row, Row | None] = {}
-        if first not in known and not self._is_stuck:
+        if first not in known:
             try:
+                if self._is_stuck:
+                    raise TimeoutError
                 found = await self.asked(lambda database: database.changes(table, first))
             except TROUBLES as error:
                 if self.trouble is None:
                     self._failed(error)
+                if must_have_all and not isinstance(error, NoFileError):
+                    raise
         return {key: rest for key, rest in {**found, **known}.items() if rest is not None}
 
     async def asked(self, function: Callable[[Database], T]) -> T:
         """What the file answers. One of TROUBLES if it can't."""
+        return await self.in_thread(partial(self._ask, function))
 
-        def ask() -> T:
-            if self._place.database is None:
-                raise FileNotFoundError("there is no file")
-            return function(self._place.database)
-
-        return await self.in_thread(ask)
+    def _ask(self, function: Callable[[Database], T]) -> T:
+        if self._place.database is None:
+            raise NoFileError("there is no file")
+        return function(self._place.database)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run it where the file is. TimeoutError if that takes too long; it goes on there all the same."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await _in_time(self._give(function))
+
+    def _give(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        running = self._given = asyncio.get_running_loop().run_in_executor(self._thread, function)
         running.add_done_callback(_looked_at)
-        async with asyncio.timeout(PATIENCE):
-            return await asyncio.shield(running)
+        return running
 
     # the writer
 
@@ -135,6 +149,7 @@ class Storage:
         self._urgent.clear()
         waiting, self._waiting = self._waiting, []
         try:
+            await self._caught_up()
             if self._must_open:
                 await self._open_again()
             await self._write_batch(durable=bool(waiting))
@@ -146,6 +161,13 @@ class Storage:
                 if not future.done():
                     future.set_result(None)
 
+    async def _caught_up(self) -> None:
+        """TimeoutError while the thread is still at what was too slow: one batch there is enough, not one per try."""
+        if self._given is not None and not self._given.done():
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait([self._given])
+        self._settle()
+
     async def _write_batch(self, *, durable: bool) -> None:
         batch, whole = self._journal.take()
 
@@ -153,12 +175,23 @@ class Storage:
             self._place.check()
             database.write(batch, durable=durable, emptied=whole)
 
+        running = self._give(partial(self._ask, write))
+        self._writing = running, whole
         try:
-            await self.asked(write)
-        except BaseException:
+            await _in_time(running)
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The batch is in the file, or still to be written; as long as nobody knows which it is under way."""
+        if self._writing is None or not self._writing[0].done():
+            return
+        running, whole = self._writing
+        self._writing = None
+        if running.exception() is None:
+            self._journal.done()
+        else:
             self._journal.undo(whole)
-            raise
-        self._journal.done()
 
     async def _open_again(self) -> None:
         damaged, place = self._is_damaged, self._place
@@ -188,6 +221,12 @@ class Storage:
             log.warning("state is written again folder=%s", self._place.folder)
         else:
             log.error("state is not written, everything goes on in RAM: %s", trouble)
+
+
+async def _in_time(running: "asyncio.Future[T]") -> T:
+    """TimeoutError if it takes too long."""
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.shield(running)
 
 
 def told(error: BaseException, place: Place) -> str:

@@ -47,16 +47,21 @@ class Belongings(Generic[T]):
     async def add(self, account: str, name: str, value: T, most: int) -> T | None:
         """The one of this name that is there already, else the new one. None if the account has as many as it may."""
         documents = self._mta.state.documents
-        if not await documents.change(account, self._kind, name, None, _octets(value), most):
+        made = documents.change(account, self._kind, name, None, _octets(value), most)
+        if not await self._revisions.told(account, made):
             there = await documents.get(account, self._kind, name)
-            return None if there is None else self._opened(there)
-        await self._revisions.changed(account)
+            if there is None:
+                return None
+            if name not in await self.all(account):  # whoever made it has died before it was told
+                await self._revisions.changed(account)
+            return self._opened(there)
         return value
 
     async def change(self, account: str, name: str, change: Callable[[T], T | None]) -> T | None:
         """What becomes of the one of this name; None takes it away. None: there is none.
 
-        ``change`` is asked again where somebody else was faster.
+        ``change`` is asked again where somebody else was faster. That what is known here does not hold any more is
+        told in any case: whoever changed it may have died before.
         """
         known = (await self.all(account)).get(name)
         if known is None or change(known) == known:
@@ -65,16 +70,14 @@ class Belongings(Generic[T]):
         while (before := await documents.get(account, self._kind, name)) is not None:
             after = change(self._opened(before))
             octets = None if after is None else _octets(after)
-            if octets == before:
+            changed = documents.change(account, self._kind, name, before, octets)
+            if await self._revisions.told(account, changed):
                 return after
-            if await documents.change(account, self._kind, name, before, octets):
-                await self._revisions.changed(account)
-                return after
+        await self._revisions.changed(account)
         return None
 
     async def drop(self, account: str, name: str) -> None:
-        await self._mta.state.documents.drop(account, self._kind, name)
-        await self._revisions.changed(account)
+        await self._revisions.told(account, self._mta.state.documents.drop(account, self._kind, name))
 
     async def _loaded(self, account: str) -> Mapping[str, T]:
         documents = self._mta.state.documents

@@ -51,6 +51,7 @@ class Templates:
     def __init__(self, mta: Mta) -> None:
         self._mta = mta
         self._turn = asyncio.Lock()
+        self._changing: set[asyncio.Task[Template | None]] = set()
 
     async def find(self, account: str, name: str) -> Template | None:
         """By its uid, else by its id."""
@@ -88,8 +89,15 @@ class Templates:
     async def change(self, account: str, name: str, change: Callable[[Template], Template]) -> Template | None:
         """What becomes of the one of this uid or id, which may get another uid. None: there is none. TakenError.
 
-        ``change`` is asked again where another process was faster. While one gets another uid there are two.
+        ``change`` is asked again where another process was faster. While one gets another uid there are two, but not
+        for good where the client that asked for it has gone meanwhile.
         """
+        changing = asyncio.ensure_future(self._in_turn(account, name, change))
+        self._changing.add(changing)
+        changing.add_done_callback(self._changing.discard)
+        return await asyncio.shield(changing)
+
+    async def _in_turn(self, account: str, name: str, change: Callable[[Template], Template]) -> Template | None:
         async with self._turn:
             return await self._changed(account, name, change)
 

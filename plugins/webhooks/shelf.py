@@ -37,10 +37,8 @@ class Shelf:
         number = await self._state.sequences.next(Counter("webhooks.endpoint", account=account))
         change = await self._revisions.next(account)
         made = new(account, number, wish, self._clock.now(), change)
-        if not await self._state.documents.change(account, KIND, str(number), None, made.document(), self.limit):
-            return TOO_MANY
-        await self._revisions.changed(account, change)
-        return made
+        put = self._state.documents.change(account, KIND, str(number), None, made.document(), self.limit)
+        return made if await self._revisions.told(account, put, change) else TOO_MANY
 
     async def change(self, account: str, number: int, wish: Wish) -> Made | None:
         """None if there is none of that number, also where another process deletes it at the same moment."""
@@ -49,16 +47,15 @@ class Shelf:
             if (old := self._opened(account, name, before)) is None:
                 return None
             changed = old.changed(wish, await self._revisions.next(account))
-            if await documents.change(account, KIND, name, before, changed.document()):
-                await self._revisions.changed(account, changed.change)
+            put = documents.change(account, KIND, name, before, changed.document())
+            if await self._revisions.told(account, put, changed.change):
                 return changed
         return None
 
     async def drop(self, account: str, number: int) -> bool:
         """Whether there was one. The change is told also where there was none: an earlier try may have died halfway."""
         was_there = await self._read(account, str(number)) is not None
-        await self._state.documents.drop(account, KIND, str(number))
-        await self._revisions.changed(account)
+        await self._revisions.told(account, self._state.documents.drop(account, KIND, str(number)))
         return was_there
 
     async def _read(self, account: str, name: str) -> Made | None:

@@ -14,6 +14,7 @@ from mtaframe.testing import ScriptedMx, VirtualClock, result
 from tests.core.test_ledger_shared import workers
 from tests.dialogue import Dialogue
 from tests.end_to_end.chain import PROGRAM, Mtaframe
+from tests.end_to_end.postfix import free_port
 from tests.end_to_end.test_workers import SETTINGS, server, until
 
 
@@ -88,6 +89,43 @@ async def test_two_renewals_at_once_leave_as_many_workers_as_there_were(tmp_path
         assert [await renewal.wait() for renewal in renewals] == [0, 0]
         await until(mta, *old)
         assert len(children(mta.pid)) == 2
+
+
+STRANGERS = """
+[[listener]]
+name = "strangers"
+kind = "mta"
+addresses = ["127.0.0.1:{port}"]
+[clients]
+max_per_address = 2
+"""
+
+
+async def test_a_renewal_during_another_one_leaves_the_limits_of_clients_in_force(tmp_path: Path) -> None:
+    """While the old worker finished, a third one began at a place where nobody looked for its clients, not even it."""
+    async with ScriptedMx() as mx:
+        mx.script("dot", "250 2.0.0 ok", delay=3)
+        port, other = free_port(), free_port()
+        settings = SETTINGS.replace("workers = 2", "workers = 1").format(
+            hop=mx.port, endpoint=f"127.0.0.1:{port}", patience="20s", state='backend = "memory"'
+        )
+        async with Mtaframe(tmp_path / "conf", settings + STRANGERS.format(port=other)) as mta:
+            async with Dialogue(port) as client:
+                await client.envelope("bob@example.net")
+                await client.data()
+                await mx.until(lambda: bool(mx.received))
+                old = [worker["pid"] for worker in (await mta.status())["workers"]]
+                renewals = [await command(mta, "restart")]
+                while [worker["pid"] for worker in (await mta.status())["workers"]] == old:
+                    await asyncio.sleep(0.02)
+                renewals.append(await command(mta, "restart"))
+                assert (await client.reply()).startswith("250 ")
+                assert [await renewal.wait() for renewal in renewals] == [0, 0]
+                await client.cut()
+            async with Dialogue(other), Dialogue(other):
+                async with Dialogue(other, hello=None) as third:
+                    assert third.greeting.startswith("421 ")
+                    await third.cut()
 
 
 async def test_a_server_that_is_told_to_stop_while_workers_are_renewed_stops(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from mtaframe.http_client import LIMIT, HttpClient, is_public
-from mtaframe.http_site import CONNECTIONS
+from mtaframe.http_site import CONNECTIONS, Site
 from mtaframe.lifecycle import HttpError
 from mtaframe.testing import ScriptedDns, VirtualClock
 from mtaframe.testing.certificates import authority, server_context
@@ -266,3 +266,23 @@ def test_addresses_that_are_nobodys(address):
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
 def test_addresses_of_the_internet(address):
     assert is_public(address)
+
+
+async def test_whoever_waits_is_not_given_a_connection_that_has_ended_on_the_way(server):
+    """A request went out on a connection that the server had closed a moment before, and had no answer."""
+
+    async def here():
+        return ["127.0.0.1"]
+
+    site = Site(here, "127.0.0.1", server.port, None)
+    connections = [await site.connected() for _ in range(CONNECTIONS)]
+    waiting = asyncio.create_task(site.connected())
+    await asyncio.sleep(0)
+    site.leave(connections[0])
+    connections[0].eof_received()  # what uvloop says before it goes on with who was waiting
+    found = await waiting
+    assert found.is_open
+    for connection in (*connections[1:], found):
+        connection.close()
+        site.leave(connection)
+    assert not site.is_in_use

@@ -35,6 +35,27 @@ async def test_each_change_is_told_under_another_number(state: MemoryState) -> N
     assert Revisions(state, "others").current("shop") == 0
 
 
+async def test_what_was_changed_is_told_though_who_asked_is_gone(state: MemoryState) -> None:
+    revisions, goes_on = Revisions(state, "things"), asyncio.Event()
+
+    async def change(answer: bool | None) -> bool | None:
+        await goes_on.wait()
+        return answer
+
+    asked = asyncio.ensure_future(revisions.told("shop", change(None)))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    goes_on.set()
+    await asyncio.sleep(0.01)
+    before = revisions.current("shop")
+    assert before != 0
+    assert await revisions.told("shop", change(False)) is False
+    assert revisions.current("shop") == before
+    assert await revisions.told("shop", change(True), 77) is True
+    assert revisions.current("shop") == 77
+
+
 async def test_changes_at_once_are_all_told(state: MemoryState) -> None:
     revisions = Revisions(state, "things")
     told: list[int] = []

@@ -46,6 +46,15 @@ async def test_a_counter_begins_again(state, clock):
     assert await state.counters.sums([SENT, BOUNCED], clock.now()) == [0, 1]
 
 
+async def test_digests_whose_time_is_over_take_no_memory(state, clock):
+    """Nobody asks for most of them again: every Idempotency-Key that was ever used stayed."""
+    for number in range(5):
+        await state.digests.put("a", b"%d" % number, 1, clock.now() + timedelta(hours=1))
+    clock.advance(7200)
+    await state.digests.agree("a", b"another", 1, clock.now() + timedelta(hours=1))
+    assert list((await state.digests.table.counts()).values()) == [1]
+
+
 async def test_old_hours_are_forgotten(state, clock):
     for _ in range(KEPT // 3600 + 10):
         await state.counters.add({SENT: 1})

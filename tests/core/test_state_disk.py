@@ -4,10 +4,11 @@ import asyncio
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from mtaframe import Counter
+from mtaframe.lifecycle import CommandError
 from mtaframe.settings import StateSettings
-from mtaframe.state import OwnedState, StateError, open_state, storage
-from mtaframe.state.database import Database
+from mtaframe.state import OwnedState, StateError, answer, open_state, storage
+from mtaframe.state.database import Changes, Database
 from mtaframe.testing import VirtualClock
 
 SENT = Counter("sent", account="shop")
@@ -81,12 +83,15 @@ async def fill(state: OwnedState, clock: VirtualClock, value: int) -> None:
         await state.ledger.write({PRINT: (value, clock.now().timestamp())})
 
 
-async def assert_filled(state: OwnedState, clock: VirtualClock, value: int, count: int) -> None:
+async def assert_filled(
+    state: OwnedState, clock: VirtualClock, value: int, count: int, *, can_be_read: bool = True
+) -> None:
     assert await state.counters.sums([SENT], clock.now()) == [count]
     assert state.registers.value(SENT) == value
     assert await state.digests.get("a", BOB) == value
     assert await state.documents.get("shop", "template", "welcome") == b"%d" % value
-    assert await state.documents.names("shop", "template") == ["welcome"]
+    if can_be_read:
+        assert await state.documents.names("shop", "template") == ["welcome"]
     assert [row[:2] for row in state.ledger_rows()] == [(PRINT, value)]
 
 
@@ -176,6 +181,30 @@ async def test_a_folder_that_vanishes_is_made_again_with_all_that_it_had(
         await assert_filled(state, clock, 1, 2)
 
 
+async def test_what_is_read_from_a_file_that_is_gone_is_kept_however_long_that_takes(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was there any more to take it: digests and documents were lost, though they had been read."""
+    changes = Database.changes
+
+    def slow(database: Database, *arguments: object) -> object:
+        time.sleep(0.3)
+        return changes(database, *arguments)  # type: ignore[arg-type]
+
+    async with running(tmp_path / "state", clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.1)
+        monkeypatch.setattr(Database, "changes", slow)
+        shutil.rmtree(tmp_path / "state")
+        await state.counters.add({SENT: 1})
+        await until(lambda: state.trouble is not None)
+        await until(lambda: state.trouble is None)
+        monkeypatch.undo()
+        await assert_filled(state, clock, 1, 2)
+    async with running(tmp_path / "state", clock) as state:
+        await assert_filled(state, clock, 1, 2)
+
+
 async def test_a_file_that_is_damaged_at_the_start_is_set_aside(
     tmp_path: Path, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,8 +233,9 @@ async def test_of_a_file_that_is_damaged_while_it_is_in_use_nothing_is_lost_that
         with open(path, "r+b") as file:
             file.write(b"\xff" * path.stat().st_size)
         for number in range(100):
-            async with asyncio.timeout(5):
-                await state.documents.get("shop", "large", str(number))
+            with suppress(sqlite3.DatabaseError):
+                async with asyncio.timeout(5):
+                    await state.documents.get("shop", "large", str(number))
             await state.documents.put("shop", "large", str(number), b"again")
         await until(lambda: state.trouble is None and any(tmp_path.glob("state.db.corrupt-*")))
         assert "damaged" in errors(caplog)[0]
@@ -258,10 +288,183 @@ async def test_a_disk_that_does_not_answer_is_waited_for_a_moment_only(
         monkeypatch.setattr(storage, "PATIENCE", 0.2)
         monkeypatch.setattr(Database, "write", slow)
         await fill(state, clock, 2)
-        await assert_filled(state, clock, 2, 2)
+        await assert_filled(state, clock, 2, 2, can_be_read=False)
         assert "does not answer" in errors(caplog)[0]
         assert len(errors(caplog)) == 1
         answers.set()
         await until(lambda: state.trouble is None)
     async with running(tmp_path, clock) as state:
         await assert_filled(state, clock, 2, 2)
+
+
+async def test_a_disk_that_does_not_answer_for_long_is_not_given_all_again_with_each_try(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try left a whole batch behind, in a line before the disk: a disk that hung for an hour took gigabytes."""
+    answers, begun = threading.Event(), 0
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        nonlocal begun
+        begun += 1
+        answers.wait(20)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.05)
+        monkeypatch.setattr(storage, "RETRY", 0.01)
+        monkeypatch.setattr(Database, "write", slow)
+        for _ in range(20):
+            await fill(state, clock, 2)
+            await asyncio.sleep(0.05)
+        answers.set()
+        await until(lambda: state.trouble is None)
+        assert begun <= 3
+    async with running(tmp_path, clock) as state:
+        await assert_filled(state, clock, 2, 21)
+
+
+async def test_an_account_is_not_said_to_be_exported_or_erased_while_the_disk_does_not_answer(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There were 0 documents, it said, and all is done. They were all there again when the disk was."""
+    answers = threading.Event()
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        answers.wait(20)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.2)
+        monkeypatch.setattr(Database, "write", slow)
+        await state.digests.put("a", BOB, 2, clock.now() + timedelta(days=1))
+        await until(lambda: state.trouble is not None)
+        for name in ("state.export", "state.purge"):
+            with pytest.raises(CommandError, match="does not answer"):
+                await answer(state, name, {"account": "shop"})
+        answers.set()
+        await until(lambda: state.trouble is None)
+        assert (await answer(state, "state.purge", {"account": "shop"}))["documents"] == 1
+        assert await state.documents.names("shop", "template") == []
+
+
+async def test_an_account_is_not_said_to_be_erased_from_a_disk_that_is_full(
+    small_disk: Path, clock: VirtualClock
+) -> None:
+    """It was erased in RAM alone: a server that ended before there was room had it again."""
+    async with running(small_disk / "state", clock) as state:
+        await fill(state, clock, 1)
+        filled_up(small_disk)
+        with pytest.raises(CommandError, match="is full: make room"):
+            await answer(state, "state.purge", {"account": "shop"})
+        (small_disk / "filler").unlink()
+        await until(lambda: state.trouble is None)
+    async with running(small_disk / "state", clock) as state:
+        assert await state.documents.names("shop", "template") == []
+
+
+async def test_a_document_that_can_not_be_read_now_is_not_taken_for_none(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever saved a profile while the disk hung replaced the one that was there; a worker that asked for an account's
+    domains or webhooks knew of none, and did not ask again."""
+    answers = threading.Event()
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        answers.wait(20)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        await fill(state, clock, 1)
+        monkeypatch.setattr(storage, "PATIENCE", 0.2)
+        monkeypatch.setattr(Database, "write", slow)
+        await state.digests.put("a", BOB, 2, clock.now() + timedelta(days=1))
+        await until(lambda: state.trouble is not None)
+        with pytest.raises(TimeoutError):
+            await state.documents.get("shop", "template", "welcome")
+        with pytest.raises(TimeoutError):
+            await state.documents.names("shop", "template")
+        for name, most in (("welcome", None), ("another", 1)):
+            with pytest.raises(TimeoutError):
+                await state.documents.change("shop", "template", name, None, b"new", most)
+        answers.set()
+        await until(lambda: state.trouble is None)
+        assert await state.documents.get("shop", "template", "welcome") == b"1"
+        assert await state.documents.names("shop", "template") == ["welcome"]
+        assert await state.documents.change("shop", "template", "welcome", b"1", b"2")
+
+
+async def test_without_a_file_documents_are_made_in_ram(tmp_path: Path, clock: VirtualClock) -> None:
+    (tmp_path / "blocked").write_text("a file where the folder would be")
+    async with running(tmp_path / "blocked", clock) as state:
+        assert await state.documents.change("shop", "template", "welcome", None, b"1", 1)
+        assert not await state.documents.change("shop", "template", "another", None, b"1", 1)
+        assert await state.documents.change("shop", "template", "welcome", b"1", b"2")
+        assert (await answer(state, "state.export", {"account": "shop"}))["documents"][0]["text"] == "2"
+
+
+async def test_what_takes_longer_to_write_than_anybody_waits_is_written_once(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written again with each try, and took as long again: the disk was never said to be back."""
+    written, write = 0, Database.write
+
+    def slow(database: Database, batch: Mapping[str, Changes], **named: bool) -> None:
+        nonlocal written
+        if batch.get("documents"):
+            written += 1
+            time.sleep(0.4)
+        write(database, batch, **named)
+
+    async with running(tmp_path, clock) as state:
+        monkeypatch.setattr(storage, "PATIENCE", 0.1)
+        monkeypatch.setattr(Database, "write", slow)
+        await fill(state, clock, 1)
+        assert "does not answer" in (state.trouble or "")
+        await until(lambda: state.trouble is None)
+        assert written == 1
+        await assert_filled(state, clock, 1, 1)
+    async with running(tmp_path, clock) as state:
+        await assert_filled(state, clock, 1, 1)
+
+
+async def test_what_is_still_being_written_at_the_end_is_waited_for(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = Database.write
+
+    def slow(database: Database, *arguments: object, **named: object) -> None:
+        time.sleep(0.4)
+        write(database, *arguments, **named)  # type: ignore[arg-type]
+
+    async with running(tmp_path, clock) as state:
+        monkeypatch.setattr(storage, "PATIENCE", 0.5)
+        monkeypatch.setattr(Database, "write", slow)
+        saving = asyncio.create_task(state.documents.put("shop", "template", "welcome", b"1"))
+        await asyncio.sleep(0.2)
+    await saving
+    assert errors(caplog) == []
+    async with running(tmp_path, clock) as state:
+        assert await state.documents.get("shop", "template", "welcome") == b"1"
+
+
+async def test_an_account_is_not_said_to_be_erased_where_the_file_could_not_be_written_anew(
+    small_disk: Path, clock: VirtualClock
+) -> None:
+    """The rows were gone, and their octets were still there, for an hour; nobody was told to make room."""
+    folder = small_disk / "state"
+    async with running(folder, clock) as state:
+        for number in range(12):
+            await state.documents.put("bank", "large", str(number), os.urandom(50_000))
+        await state.documents.put("shop", "template", "welcome", b"Hello")
+        await answer(state, "state.purge", {"account": "nobody"})
+        (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
+        with pytest.raises(CommandError, match="make room"):
+            await answer(state, "state.purge", {"account": "shop"})
+        (small_disk / "filler").unlink()
+        await answer(state, "state.purge", {"account": "shop"})
+        assert not [path for path in folder.iterdir() if b"shop" in path.read_bytes()]

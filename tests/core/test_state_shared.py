@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter as Tally
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ import pytest
 from mtaframe.link import LinkError
 from mtaframe.settings import StateSettings
 from mtaframe.state import open_state, remote
+from mtaframe.state.database import Database
 from mtaframe.testing import VirtualClock
 from tests.core.state_server import BOUNCED, OTHER, SENT, serving
 
@@ -234,6 +236,25 @@ async def test_of_those_who_change_a_document_at_once_one_succeeds(tmp_path, bac
         assert (sum(made), len(await workers[0].documents.names("shop", "x"))) == (4, 5)
         gone = await asyncio.gather(*(worker.documents.change("shop", "x", "a", before, None) for worker in workers))
         assert (sum(gone), await workers[1].documents.get("shop", "x", "a")) == (1, None)
+    await state.close()
+
+
+async def test_a_worker_is_told_that_documents_can_not_be_read_now(tmp_path, monkeypatch, caplog):
+    """Each question left a trace of many lines in the log of the owner, which says once what is wrong with the disk."""
+
+    def changes(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    state = await open_state(StateSettings(folder=str(tmp_path)), tmp_path, VirtualClock())
+    async with serving(1, state) as (_, [worker]):
+        await worker.documents.put("shop", "x", "a", b"1")
+        with monkeypatch.context() as broken:
+            broken.setattr(Database, "changes", changes)
+            for question in (worker.documents.names("shop", "x"), worker.documents.change("shop", "x", "b", None, b"")):
+                with pytest.raises(LinkError, match="can't be read now"):
+                    await question
+        assert [record.getMessage().split(",")[0] for record in caplog.records] == ["state is not written"]
+        assert await worker.documents.names("shop", "x") == ["a"]
     await state.close()
 
 

@@ -50,6 +50,47 @@ async def test_what_was_purged_is_seen_nowhere_again(workers: tuple[Belongings[T
     assert await other.all("shop") == {"new": Thing(4)}
 
 
+async def test_what_a_worker_did_that_died_before_it_told_is_told_by_the_next_try(
+    workers: tuple[Belongings[Thing], Belongings[Thing]],
+) -> None:
+    """The address was there, and verified, but no worker knew it, however often the account holder tried again."""
+    one = workers[0]
+    documents = one._mta.state.documents
+    assert await documents.change("shop", "thing", "a", None, b'{"value": 1}')
+    assert await one.add("shop", "a", Thing(1), 9) == Thing(1)
+    assert [await each.all("shop") for each in workers] == [{"a": Thing(1)}] * 2
+    assert await documents.change("shop", "thing", "a", b'{"value": 1}', b'{"value": 2}')
+    assert await one.change("shop", "a", lambda _: Thing(2)) == Thing(2)
+    assert [await each.all("shop") for each in workers] == [{"a": Thing(2)}] * 2
+    assert await documents.change("shop", "thing", "a", b'{"value": 2}', None)
+    assert await one.change("shop", "a", lambda _: None) is None
+    assert [await each.all("shop") for each in workers] == [{}] * 2
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_what_somebody_changed_who_went_meanwhile_is_told(
+    workers: tuple[Belongings[Thing], Belongings[Thing]], turns: int
+) -> None:
+    """A client whose connection ended while its domain was deleted left it with every worker that knew it."""
+    one, other = workers
+    await one.add("shop", "a", Thing(1), 9)
+    await one.add("shop", "b", Thing(1), 9)
+    for change in (
+        one.add("shop", "c", Thing(1), 9),
+        one.change("shop", "a", lambda _: Thing(2)),
+        one.drop("shop", "b"),
+    ):
+        await other.all("shop")
+        asked = asyncio.ensure_future(change)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await other.all("shop") == await one._loaded("shop")
+
+
 async def test_what_is_added_at_once_is_never_too_much(workers: tuple[Belongings[Thing], Belongings[Thing]]) -> None:
     one, other = workers
     added = await asyncio.gather(
@@ -131,3 +172,18 @@ async def test_an_address_gets_one_code_and_five_guesses_whichever_worker_is_ask
     assert sorted(checks) == ["dropped"] * 4 + ["wrong"] * 4
     assert await workers[1].check("shop", address, code) == "dropped"
     assert await workers[0].all("shop") == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_template_that_gets_another_uid_for_a_client_that_goes_meanwhile_is_one(turns: int) -> None:
+    """There were two of the same id, and the new uid was taken for whoever tried again."""
+    templates = Templates(_workers()[0])
+    await templates.add("shop", Template(0, "old", "Name"), 9)
+    asked = asyncio.ensure_future(templates.change("shop", "old", lambda one: replace(one, uid="new")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(await templates.all("shop")) == 1
