@@ -12,6 +12,7 @@ from aiosmtplib import (
     SMTPException,
     SMTPResponse,
     SMTPResponseException,
+    SMTPServerDisconnected,
     SMTPTimeoutError,
 )
 
@@ -190,6 +191,8 @@ async def _opened(target: Target, tls: Tls, trust: Trust, budget: Budget, settin
         greeting.drop()
         if stage is Stage.CONNECT and implicit and isinstance(error, (ssl.SSLError, ValueError)):
             raise HandshakeError from None
+        if stage is Stage.STARTTLS and tls is Tls.OPPORTUNISTIC and isinstance(error, SMTPServerDisconnected):
+            raise HandshakeError from None  # it offers TLS, and hangs up instead
         raise TroubleError(_trouble(error, stage)) from None
     except BaseException:
         greeting.drop()
