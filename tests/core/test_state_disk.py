@@ -273,20 +273,25 @@ async def test_the_file_of_another_state_is_not_written_over(tmp_path: Path, clo
         await assert_filled(state, clock, 7, 1)
 
 
-async def test_a_disk_that_does_not_answer_is_waited_for_a_moment_only(
-    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    answers = threading.Event()
-    write = Database.write
+def hung(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """From now on the disk takes nothing until the event is set, and nobody waits for it long."""
+    answers, write = threading.Event(), Database.write
 
     def slow(database: Database, *arguments: object, **named: object) -> None:
         answers.wait(20)
         write(database, *arguments, **named)  # type: ignore[arg-type]
 
+    monkeypatch.setattr(storage, "PATIENCE", 0.2)
+    monkeypatch.setattr(Database, "write", slow)
+    return answers
+
+
+async def test_a_disk_that_does_not_answer_is_waited_for_a_moment_only(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(tmp_path, clock) as state:
         await fill(state, clock, 1)
-        monkeypatch.setattr(storage, "PATIENCE", 0.2)
-        monkeypatch.setattr(Database, "write", slow)
+        answers = hung(monkeypatch)
         await fill(state, clock, 2)
         await assert_filled(state, clock, 2, 2, can_be_read=False)
         assert "does not answer" in errors(caplog)[0]
@@ -329,17 +334,9 @@ async def test_an_account_is_not_said_to_be_exported_or_erased_while_the_disk_do
     tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There were 0 documents, it said, and all is done. They were all there again when the disk was."""
-    answers = threading.Event()
-    write = Database.write
-
-    def slow(database: Database, *arguments: object, **named: object) -> None:
-        answers.wait(20)
-        write(database, *arguments, **named)  # type: ignore[arg-type]
-
     async with running(tmp_path, clock) as state:
         await fill(state, clock, 1)
-        monkeypatch.setattr(storage, "PATIENCE", 0.2)
-        monkeypatch.setattr(Database, "write", slow)
+        answers = hung(monkeypatch)
         await state.digests.put("a", BOB, 2, clock.now() + timedelta(days=1))
         await until(lambda: state.trouble is not None)
         for name in ("state.export", "state.purge"):
@@ -371,17 +368,9 @@ async def test_a_document_that_can_not_be_read_now_is_not_taken_for_none(
 ) -> None:
     """Whoever saved a profile while the disk hung replaced the one that was there; a worker that asked for an account's
     domains or webhooks knew of none, and did not ask again."""
-    answers = threading.Event()
-    write = Database.write
-
-    def slow(database: Database, *arguments: object, **named: object) -> None:
-        answers.wait(20)
-        write(database, *arguments, **named)  # type: ignore[arg-type]
-
     async with running(tmp_path, clock) as state:
         await fill(state, clock, 1)
-        monkeypatch.setattr(storage, "PATIENCE", 0.2)
-        monkeypatch.setattr(Database, "write", slow)
+        answers = hung(monkeypatch)
         await state.digests.put("a", BOB, 2, clock.now() + timedelta(days=1))
         await until(lambda: state.trouble is not None)
         with pytest.raises(TimeoutError):
