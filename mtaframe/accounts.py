@@ -90,6 +90,8 @@ class Accounts(AccountBook):
 
     def owner_of(self, domain: str) -> Account | None:
         """The account that the domain belongs to: by its own name, else by the nearest entry ``.parent``."""
+        if not self._owners:
+            return None
         if not domain.isascii():
             with suppress(UnicodeError):  # no name at all: nobody's
                 domain = dns_name(domain)
@@ -104,7 +106,7 @@ class Accounts(AccountBook):
 
     def author_of(self, message: Message) -> Account | None:
         """The owner of the From field's domain, as far as it can be read without guessing."""
-        if not self._owners:
+        if not self._owners:  # then nobody needs to read the field
             return None
         domain = (message.first("From") or "").rpartition("@")[2].strip("<> \t").lower()
         return self.owner_of(domain) if domain else None

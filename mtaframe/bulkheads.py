@@ -4,7 +4,6 @@ Of a listener's transactions one site may have a quarter, and one account half a
 counting: what is told to whom, and when, is reception's matter.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 Site = frozenset[str]
@@ -37,7 +36,7 @@ class Bulkhead:
         """The limit for all processes that this one's follows from."""
         self.set_limit(limit)
         self.open = 0
-        self._accounts: Counter[str | None] = Counter()
+        self._accounts: dict[str | None, int] = {}
         self._berths: dict[str, set[int]] = {}
 
     @property
@@ -60,11 +59,11 @@ class Bulkhead:
 
     def enter(self, account: str | None) -> "Berth | None":
         """A place for one more transaction, or None."""
-        of_account = self._accounts[account]
+        of_account = self._accounts.get(account, 0)
         if self.open >= self.limit or (of_account >= self._half and of_account != self.open):
             return None
         self.open += 1
-        self._accounts[account] += 1
+        self._accounts[account] = of_account + 1
         return Berth(self, account)
 
     def has_room(self, berth: "Berth", domain: str, site_of: Callable[[str], Site]) -> bool:
@@ -83,17 +82,20 @@ class Bulkhead:
 
     def leave(self, berth: "Berth", account: str | None, domains: set[str]) -> None:
         self.open -= 1
-        self._accounts[account] -= 1
-        if not self._accounts[account]:
+        left = self._accounts[account] = self._accounts[account] - 1
+        if not left:
             del self._accounts[account]
         for domain in domains:
-            self._berths[domain].discard(id(berth))
-            if not self._berths[domain]:
+            there = self._berths[domain]
+            there.discard(id(berth))
+            if not there:
                 del self._berths[domain]
 
 
 class Berth:
     """The place of one transaction, until it leaves or nobody refers to it any more."""
+
+    __slots__ = ("_account", "_bulkhead", "_domains")
 
     def __init__(self, bulkhead: Bulkhead, account: str | None) -> None:
         self._bulkhead: Bulkhead | None = bulkhead

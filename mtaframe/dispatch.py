@@ -8,9 +8,10 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
+from mtaframe.alarms import Alarms
 from mtaframe.barrier import Barrier
 from mtaframe.copies import COPIES, Batch, Group, Halted, own_way, ready
 from mtaframe.delivery import Delivery, Outcome, Result, Route, Source
@@ -40,12 +41,12 @@ class UnderWay:
     """The attempts of one message. ``results`` has a future per recipient, in the envelope's order."""
 
     __slots__ = (
-        "_some_ended", "attempts", "barrier", "deadline", "envelope", "is_over", "lease", "preparing",
-        "results", "terms", "timer",
+        "_some_ended", "alarms", "attempts", "barrier", "deadline", "envelope", "is_over", "lease", "loop",
+        "preparing", "results", "terms",
     )  # fmt: skip
 
     def __init__(self, envelope: Envelope, lease: Lease, deadline: float = 0.0, terms: Terms = NO_TERMS) -> None:
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         self.envelope = envelope
         self.lease = lease
         self.deadline = deadline
@@ -55,7 +56,7 @@ class UnderWay:
         self.results: tuple[asyncio.Future[Result], ...] = tuple(loop.create_future() for _ in envelope.recipients)
         self.attempts: dict[Attempt, asyncio.Task[None]] = {}
         self.preparing: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.alarms: Alarms | None = None
         self._some_ended: asyncio.Future[None] | None = None
 
     def ended(self, attempt: Attempt) -> None:
@@ -67,14 +68,14 @@ class UnderWay:
     async def room(self) -> None:
         """Wait until there are few enough attempts for the next copies to be made."""
         while len(self.attempts) > COPIES // 2:
-            self._some_ended = asyncio.get_running_loop().create_future()
+            self._some_ended = self.loop.create_future()
             await self._some_ended
 
     def end(self) -> None:
         """Call off what can still be called off; what is beyond its point of no return goes on."""
         self.is_over = True
-        if self.timer is not None:
-            self.timer.cancel()
+        if self.alarms is not None:
+            self.alarms.stop(self.end)
         if self.preparing is not None:
             self.preparing.cancel()
         for attempt in self.attempts:
@@ -91,6 +92,7 @@ class Dispatch:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._alarms = Alarms(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._tag = RecipientTag("domain")
         self._is_closing = False
@@ -111,8 +113,8 @@ class Dispatch:
         under_way = UnderWay(envelope, lease, deadline, terms)
         everybody = range(len(under_way.results))
         under_way.preparing = self._task(self._prepare(under_way, message), under_way, everybody)
-        left = max(0.0, deadline - self._clock.monotonic())
-        under_way.timer = asyncio.get_running_loop().call_later(left, under_way.end)
+        under_way.alarms = self._alarms
+        self._alarms.ring_at(deadline, under_way.end)
         return under_way
 
     def in_background(self, work: Coroutine[None, None, None]) -> None:
@@ -155,7 +157,7 @@ class Dispatch:
             if task.cancelled():
                 self._settle_open(under_way, indices, OUT_OF_TIME)
 
-        task = asyncio.get_running_loop().create_task(work)
+        task: asyncio.Task[None] = under_way.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(ended)
         return task
@@ -275,23 +277,23 @@ class Dispatch:
     async def _carried(self, under_way: UnderWay, route: Route, group: Group, attempt: Attempt) -> Sequence[Result]:
         """One call of a transport, bounded by the attempt's deadline until the point of no return."""
         deliveries = [delivery for _, delivery in group]
-        began, clock = self._clock.now(), self._clock.monotonic()
-        timer = None
+        began = self._clock.monotonic()
+        call_off = None
         if attempt.deadline < under_way.deadline:
-            left = max(0.0, attempt.deadline - clock)
-            timer = asyncio.get_running_loop().call_later(left, under_way.call_off, attempt)
+            call_off = partial(under_way.call_off, attempt)
+            self._alarms.ring_at(attempt.deadline, call_off)
         try:
             results = await under_way.lease.generation.transports[route.transport].deliver(deliveries, route, attempt)
             if len(results) != len(group):
                 raise ValueError("a transport gave too few or too many results")
         except asyncio.CancelledError:
-            results = [self._plain(OUT_OF_TIME, route, began, clock, attempt)] * len(group)
+            results = [self._plain(OUT_OF_TIME, route, began, attempt)] * len(group)
         except Exception:
             log.exception("transport failed id=%s transport=%s", under_way.envelope.id, route.transport)
-            results = [self._plain(INTERNAL, route, began, clock, attempt)] * len(group)
+            results = [self._plain(INTERNAL, route, began, attempt)] * len(group)
         finally:
-            if timer is not None:
-                timer.cancel()
+            if call_off is not None:
+                self._alarms.stop(call_off)
             under_way.ended(attempt)
         return results
 
@@ -315,7 +317,7 @@ class Dispatch:
             envelope.id,
             envelope.account or "-",
             envelope.stream or "-",
-            self._tag(delivery.recipient.address, self._clock.now()),
+            self._tag(delivery.recipient.address, self._clock),
             result.outcome.value,
             for_log(result.reply).replace(" ", "/"),
             result.by,
@@ -331,9 +333,10 @@ class Dispatch:
         for index in indices:
             self._settle(under_way, index, Result(Outcome.DEFERRED, reply, "dispatch"))
 
-    def _plain(self, reply: Reply, route: Route, began: datetime, clock: float, attempt: Attempt) -> Result:
-        took = self._clock.monotonic() - clock
-        return Result(Outcome.DEFERRED, reply, route.transport, None, route, began, took, attempt.dot_sent)
+    def _plain(self, reply: Reply, route: Route, began: float, attempt: Attempt) -> Result:
+        took = self._clock.monotonic() - began
+        at = self._clock.now() - timedelta(seconds=took)
+        return Result(Outcome.DEFERRED, reply, route.transport, None, route, at, took, attempt.dot_sent)
 
     def _stopped(self, stopped: Stopped, route: Route | None) -> Result:
         return result_of(stopped, route, self._clock.now())

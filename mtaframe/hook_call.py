@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import CoroutineType, coroutine
 from typing import Any
 
+from mtaframe.alarms import Alarms
+from mtaframe.clock import SystemClock
 from mtaframe.hook_answers import WrongAnswer, check_verdict
 from mtaframe.settings import PluginSettings
 from mtaframe.verdict import Defer, Discard, Reject
@@ -78,10 +80,11 @@ class Fault(Exception):
 class Caller:
     """Calls hooks for one generation of plugins."""
 
-    __slots__ = ("_observer", "_watchdog")
+    __slots__ = ("_alarms", "_observer", "_watchdog")
 
     def __init__(self, watchdog: Watchdog, observer: Callable[[Asked], None] | None = None) -> None:
         self._watchdog = watchdog
+        self._alarms = Alarms(SystemClock())
         self._observer = observer
 
     async def answer(
@@ -104,7 +107,7 @@ class Caller:
             if plugin.threads is None:
                 answer = self._begun(hook, arguments, began)
                 if type(answer) is _Suspended:
-                    answer = await _finish(answer.pending, answer.first, plugin, self._watchdog)
+                    answer = await _finish(answer.pending, answer.first, plugin, self._watchdog, self._alarms)
             else:
                 answer = await _from_thread(hook, arguments, plugin.threads)
             if accept is None:
@@ -168,15 +171,16 @@ class _Suspended:
     first: Any
 
 
-async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded, watchdog: Watchdog) -> Any:
-    """The rest of a hook that suspended: only now it costs a timer. A late one is cancelled, then given up.
+async def _finish(
+    pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded, watchdog: Watchdog, alarms: Alarms
+) -> Any:
+    """The rest of a hook that suspended: only now it costs an alarm. A late one is cancelled, then given up.
 
     Our own cancellations are taken back; whoever else cancels the task meanwhile is obeyed.
     """
-    loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    late: list[asyncio.TimerHandle] = []
+    late: list[float] = []  # since when
     before, ours = task.cancelling(), 0
 
     def cancel() -> None:
@@ -185,10 +189,12 @@ async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded,
         task.cancel()
 
     def ring() -> None:
-        late.append(loop.call_later(GRACE, cancel))
+        now = time.monotonic()
+        late.append(now)
+        alarms.ring_at(now + GRACE, cancel)
         cancel()
 
-    timer = loop.call_later(plugin.grants.budget, ring)
+    alarms.ring_at(time.monotonic() + plugin.grants.budget, ring)
     try:
         return await _resumed(pending, first, plugin.name, watchdog, late)
     except asyncio.CancelledError:
@@ -196,9 +202,8 @@ async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded,
             raise
         raise TimeoutError("late") from None
     finally:
-        timer.cancel()
-        for handle in late:
-            handle.cancel()
+        alarms.stop(ring)
+        alarms.stop(cancel)
         for _ in range(ours):
             task.uncancel()
         if late and task.cancelling() > before:
@@ -207,7 +212,7 @@ async def _finish(pending: Coroutine[Any, Any, Any], first: Any, plugin: Loaded,
 
 @coroutine
 def _resumed(
-    pending: Coroutine[Any, Any, Any], waits_for: Any, name: str, watchdog: Watchdog, late: list[Any]
+    pending: Coroutine[Any, Any, Any], waits_for: Any, name: str, watchdog: Watchdog, late: list[float]
 ) -> Generator[Any, Any, Any]:
     """Steps a coroutine from inside the task that began it, and says whose code has the loop meanwhile."""
     cancelled_late = False

@@ -16,6 +16,8 @@ from functools import partial
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from mtaframe.address import dns_name
+from mtaframe.alarms import Alarms
+from mtaframe.clock import SystemClock
 from mtaframe.http_answer import Answer, BadAnswerError, TooLongError
 from mtaframe.http_site import Site
 from mtaframe.lifecycle import DnsError, HttpError, HttpResponse, Resolver
@@ -48,6 +50,7 @@ class HttpClient:
         self._targets: dict[tuple[str, bool], _Target] = {}
         self._sites: dict[tuple[str, str, int, bool], Site] = {}
         self._tls: ssl.SSLContext | None = None
+        self._alarms = Alarms(SystemClock())
 
     async def request(
         self,
@@ -105,7 +108,8 @@ class HttpClient:
         site = self._sites.get(key)
         if site is None:
             addresses = partial(self._addresses, host, trusted)
-            site = self._sites[key] = Site(addresses, host, port, self._context() if parsed.scheme == "https" else None)
+            tls = self._context() if parsed.scheme == "https" else None
+            site = self._sites[key] = Site(addresses, host, port, tls, self._alarms)
         made = self._targets[url, trusted] = _Target(site, _beginning(parsed, host, port))
         return made
 

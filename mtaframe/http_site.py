@@ -9,8 +9,10 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, zip_longest
 
+from mtaframe.alarms import Alarms
 from mtaframe.http_connection import HttpConnection
 
 CONNECTIONS = 20
@@ -24,12 +26,18 @@ class Site:
     """``addresses`` are looked up anew for each connection; ``tls`` None: none."""
 
     def __init__(
-        self, addresses: Callable[[], Awaitable[Sequence[str]]], host: str, port: int, tls: ssl.SSLContext | None
+        self,
+        addresses: Callable[[], Awaitable[Sequence[str]]],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        alarms: Alarms,
     ) -> None:
         self._addresses = addresses
         self._host = host
         self._port = port
         self._tls = tls
+        self._alarms = alarms
         self._idle: list[HttpConnection] = []
         self._count = 0
         """Connections, idle ones too, and those that are being made."""
@@ -159,7 +167,7 @@ class Site:
         name = self._host.rstrip(".") if self._tls else None
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            HttpConnection, address, self._port, ssl=self._tls, server_hostname=name
+            partial(HttpConnection, self._alarms), address, self._port, ssl=self._tls, server_hostname=name
         )
         return connection
 

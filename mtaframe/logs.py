@@ -6,16 +6,16 @@ import logging
 import os
 import re
 import sys
-import time
 from asyncio import _get_running_loop
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 from mtaframe.address import Address
+from mtaframe.lifecycle import Clock
 from mtaframe.settings import LogSettings
 
-_BLANK = logging.LogRecord("", logging.INFO, "", 0, "", (), None).__dict__
+_ROOT, _OURS = logging.getLogger(), logging.getLogger("mtaframe")
 MOMENT = 0.01
 """Seconds in which lines gather; as many are lost if the process is killed."""
 _PAIR = re.compile(r" (\w+)=(.*?)(?= \w+=|$)")
@@ -27,10 +27,10 @@ class Lines(logging.Formatter):
 
     def __init__(self, with_time: bool) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s" if with_time else "%(levelname)s %(message)s")
-        self._is_plain = not with_time
+        self.is_plain = not with_time
 
     def format(self, record: logging.LogRecord) -> str:
-        if self._is_plain and not record.exc_info:
+        if self.is_plain and not record.exc_info:
             return f"{record.levelname} {record.getMessage()}"
         return super().format(record)
 
@@ -47,7 +47,7 @@ class Json(Lines):
     """The same as one JSON object a line, the keys of the text as its keys."""
 
     def __init__(self) -> None:
-        super().__init__(with_time=False)
+        super().__init__(with_time=True)
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"at": iso(record.created), "level": record.levelname.lower(), **pairs(record.getMessage())}
@@ -67,19 +67,16 @@ def pairs(line: str) -> dict[str, str]:
 
 
 def tell(log: logging.Logger, text: str, *arguments: object) -> None:
-    """What ``log.info`` does, at half of its cost: for the line that every message has."""
-    if log.isEnabledFor(logging.INFO):
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        now = time.time()
-        record.__dict__ = {
-            **_BLANK,
-            "name": log.name,
-            "msg": text,
-            "args": arguments,
-            "created": now,
-            "msecs": now % 1 * 1000,
-        }
-        log.handle(record)
+    """What ``log.info`` does, at a third of its cost, for the line that every message has: no record is made where
+    our own lines are all that comes of it. ``log`` is one of ``mtaframe.something``.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    hearing = [*log.handlers, *_OURS.handlers, *_ROOT.handlers]
+    if len(hearing) == 1 and isinstance(hearing[0], Stderr) and hearing[0].is_plain:
+        hearing[0].add(f"INFO {text % arguments}")
+    else:
+        log.info(text, *arguments)
 
 
 class RecipientTag:
@@ -90,12 +87,12 @@ class RecipientTag:
         self._day = ""
         self._key = b""
 
-    def __call__(self, address: Address, now: datetime) -> str:
+    def __call__(self, address: Address, clock: Clock) -> str:
         if self._mode == "domain":
             return address.domain
         if self._mode == "none":
             return "-"
-        if (day := now.date().isoformat()) != self._day:
+        if (day := clock.now().date().isoformat()) != self._day:
             self._day, self._key = day, os.urandom(32)
         mailbox = address.mailbox.encode("utf-8", "surrogateescape")
         return hashlib.blake2b(mailbox, key=self._key, digest_size=6).hexdigest()
@@ -104,8 +101,10 @@ class RecipientTag:
 class Stderr(logging.Handler):
     """Writes the lines of a moment at once: what a busy server says costs little. A warning is written at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Lines) -> None:
         super().__init__()
+        self.setFormatter(lines)
+        self.is_plain = lines.is_plain
         self._lines: list[str] = []
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -118,9 +117,15 @@ class Stderr(logging.Handler):
             line = self.format(record)
         except Exception:
             return self.handleError(record)
+        self.add(line)
+        if record.levelno > logging.INFO:
+            self.flush()
+
+    def add(self, line: str) -> None:
+        """One that can wait for a moment."""
         self._lines.append(line)
         loop = _get_running_loop()
-        if loop is None or record.levelno > logging.INFO:
+        if loop is None:
             self.flush()
         elif len(self._lines) == 1:
             loop.call_later(MOMENT, self.flush)
@@ -139,13 +144,11 @@ def set_up(settings: LogSettings) -> None:
     # what no line of ours shows need not be found out for each
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    handler = Stderr()
+    handler = Stderr(Json() if settings.format == "json" else Lines(with_time=sys.stderr.isatty()))
     handler.setLevel(settings.level.upper())
-    handler.setFormatter(Json() if settings.format == "json" else Lines(with_time=sys.stderr.isatty()))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("mtaframe").setLevel(settings.level.upper())
+    _ROOT.handlers[:] = [handler]
+    _ROOT.setLevel(logging.WARNING)
+    _OURS.setLevel(settings.level.upper())
     events = logging.getLogger("mtaframe.events")  # for whoever looks by `mtaframe tail`
     events.propagate = False
     if not events.handlers:

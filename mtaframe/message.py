@@ -81,7 +81,7 @@ class Message(Redacted):
     def fields(self) -> tuple[Field, ...]:
         """The header fields, top to bottom; taken apart once."""
         if self._fields is None:
-            found = tuple(Field(m[1].decode("ascii"), m[0]) for m in _FIELD.finditer(self.header))
+            found = tuple([Field(m[1].decode("ascii"), m[0]) for m in _FIELD.finditer(self.header)])
             object.__setattr__(self, "_fields", found)
             return found
         return self._fields
@@ -98,6 +98,15 @@ class Message(Redacted):
             return None
         found = self.derived(_by_name).get(wanted)
         return found[0].value if found else None
+
+    def has(self, name: str) -> bool:
+        """Whether there is a field of that name. Nothing is taken apart to tell."""
+        wanted = name.lower()
+        if self._fields is not None:
+            return wanted in self.derived(_by_name)
+        header, start = self.header.lower(), f"{wanted}:".encode()
+        # a blank before the colon is obsolete, and rare
+        return header.startswith(start) or b"\n" + start in header or self.first(name) is not None
 
     def _may_have(self, name: str) -> bool:
         """False if no field has this name, in lower case. Most questions end here, and nothing is taken apart."""

@@ -16,9 +16,9 @@ def mended(message: Message, hostname: str, at: datetime) -> Message:
     """
     content = message
     message = message.without("Bcc", "Resent-Bcc")
-    if message.first("Message-ID") is None:
+    if not message.has("Message-ID"):
         message = message.append("Message-ID", message_id(content, hostname))
-    if message.first("Date") is None:
+    if not message.has("Date"):
         message = message.append("Date", date(at))
     return message
 

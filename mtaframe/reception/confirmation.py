@@ -47,7 +47,7 @@ async def _confirmed(reception: "Reception", message: Message, under_way: UnderW
     back = written(lease.generation.hostname, envelope, message, told, now)
     carried = await reception.carry(lease, *back, deadline, "handoff")
     try:
-        result = await awaited(carried.results[0], deadline, reception.clock)
+        result = await awaited(carried.results[0], deadline, reception.alarms)
     finally:
         carried.end()
     if result.outcome is not Outcome.DELIVERED:

@@ -154,7 +154,7 @@ class Hold:
         deadline = self._reception.clock.monotonic()
         if not ended.done():
             deadline += (self._end - deadline) * FOR_REPORTS
-        results = [await awaited(future, deadline, self._reception.clock) for future in under_way.results]
+        results = [await awaited(future, deadline, self._reception.alarms) for future in under_way.results]
         failed: list[int] = []
         for place, result in zip(places, results, strict=True):
             if result.outcome is Outcome.FAILED:
@@ -175,7 +175,7 @@ class Hold:
             seconds = self._left * (1 - FOR_REPORTS)
             under_way = self._start(lease, held, certain, seconds, Terms(handoff=handoff, straight=True))
             deadline = self._reception.clock.monotonic() + seconds
-            results = [await awaited(future, deadline, self._reception.clock) for future in under_way.results]
+            results = [await awaited(future, deadline, self._reception.alarms) for future in under_way.results]
             under_way.end()
             for place, result in zip(certain, results, strict=True):
                 if result.outcome in (Outcome.DELIVERED, Outcome.DISCARDED):

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import cached_property
 
+from mtaframe.alarms import Alarms
 from mtaframe.delivery import Result
 from mtaframe.dispatch import UnderWay
 from mtaframe.envelope import Envelope
@@ -19,9 +20,10 @@ from mtaframe.reception.passage import awaited
 class Outcomes:
     """Recipients are known by their place in the envelope."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, envelope: Envelope, message: Message) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, alarms: Alarms, envelope: Envelope, message: Message) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._alarms = alarms
         self._envelope = envelope
         self._message = message
         self._places = range(len(envelope.recipients))
@@ -77,7 +79,7 @@ class Outcomes:
         """As it is at the deadline at the latest."""
         if place not in self._results:
             future = self._pending[place]
-            result = await awaited(future, deadline, self._clock)
+            result = await awaited(future, deadline, self._alarms)
             if not future.done():
                 return result
             self._results[place] = result

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mtaframe.alarms import Alarms
 from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import NOT_ANSWERED, UnderWay
 from mtaframe.envelope import Envelope
@@ -58,25 +59,24 @@ async def processed(
         return TOO_SLOW
 
 
-async def awaited(future: asyncio.Future[Result], deadline: float, clock: Clock) -> Result:
+async def awaited(future: asyncio.Future[Result], deadline: float, alarms: Alarms) -> Result:
     """A result once it is there; at the deadline, that it is not there yet. The future lives on.
 
     What ``asyncio.wait`` does for many futures: this one is waited for once per message.
     """
     if future.done():
         return future.result()
-    loop = future.get_loop()
-    over = loop.create_future()
+    over = future.get_loop().create_future()
 
     def end(_: object = None) -> None:
         if not over.done():
             over.set_result(None)
 
-    timer = loop.call_later(max(0.0, deadline - clock.monotonic()), end)
+    alarms.ring_at(deadline, end)
     future.add_done_callback(end)
     try:
         await over
     finally:
-        timer.cancel()
+        alarms.stop(end)
         future.remove_done_callback(end)
     return future.result() if future.done() else Result(Outcome.DEFERRED, NOT_ANSWERED, "dispatch", in_doubt=True)

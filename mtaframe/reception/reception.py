@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mtaframe.address import Address
+from mtaframe.alarms import Alarms
 from mtaframe.bulkheads import Bulkheads
 from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import Dispatch, UnderWay, envelope_id, result_of
@@ -56,6 +57,7 @@ class Reception:
         self.dispatch = dispatch
         self.ledger = ledger
         self.clock = clock
+        self.alarms = Alarms(clock)
         self.bulkheads = Bulkheads(share)
         self.memory = Memory(share)
         self.hold = Hold(self, share)

@@ -70,18 +70,18 @@ class Report:
         return False
 
     async def _known_or_sent(self, wanted: Told, deadline: float, fingerprint: bytes | None) -> Result:
-        ledger, clock = self._reception.ledger, self._reception.clock
+        ledger, clock, alarms = self._reception.ledger, self._reception.clock, self._reception.alarms
         if fingerprint is not None and not ledger.is_empty:
             [found] = await ledger.look_up([fingerprint])
             if isinstance(found, Entry):
                 return found.result
             if found is not None:
-                return await awaited(found, deadline, clock)
+                return await awaited(found, deadline, alarms)
         back = written(self._lease.generation.hostname, self._envelope, self._message, wanted, clock.now())
         carried = await self._reception.carry(self._lease, *back, deadline, self._keeping)
         [future] = carried.results
         try:
-            result = await awaited(future, deadline, clock)
+            result = await awaited(future, deadline, alarms)
         finally:
             carried.end()
             if fingerprint is not None and not future.done():

@@ -224,7 +224,7 @@ class Transaction:
             account = author.name if author else self._listener.account
         envelope = envelope if account == envelope.account else replace(envelope, account=account)
         envelope = self._envelope = envelope.with_recipients(tuple(self._recipients))
-        outcomes = Outcomes(reception.ledger, reception.clock, envelope, message)
+        outcomes = Outcomes(reception.ledger, reception.clock, reception.alarms, envelope, message)
         await outcomes.look_up()
         self._outcomes = outcomes
         self._open_places = outcomes.open_places

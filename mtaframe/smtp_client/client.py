@@ -112,9 +112,7 @@ class SmtpClient:
                 if connection is None:
                     connection = await opened(target, self._trust, budget, self._settings)
                 was_used = connection.uses > 0
-                domains = [errand.recipient(place).address.domain for place in todo]
-                fitting = connection.fitting(domains, route.limits.recipients)
-                batch = [todo[fit] for fit in fitting] if len(fitting) < len(todo) else todo
+                batch = _fitting(connection, errand, todo, route.limits.recipients)
                 rest = [place for place in todo if place not in batch] if batch is not todo else []
                 if not batch:  # this session has had all the domains that it may have
                     self._pool.retire(connection)
@@ -148,6 +146,14 @@ class SmtpClient:
         finally:
             self._pool.release(target, connection)
         return None
+
+
+def _fitting(connection: Connection, errand: Errand, todo: list[int], most: int) -> list[int]:
+    """Those of ``todo`` that one transaction on this connection may carry; itself, if it may carry all."""
+    if not connection.limits and len(todo) <= most:
+        return todo
+    fitting = connection.fitting([errand.recipient(place).address.domain for place in todo], most)
+    return [todo[fit] for fit in fitting] if len(fitting) < len(todo) else todo
 
 
 def _report(error: Exception) -> None:

@@ -30,6 +30,15 @@ class Target(Redacted):
     ca_file: str | None
     credentials: Credentials | None
     lmtp: bool
+    _hash: int = field(default=0, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ways = (self.verified_name, self.address, self.port, self.source, self.ehlo, self.tls, self.ca_file)
+        object.__setattr__(self, "_hash", hash((*ways, self.credentials, self.lmtp)))
+
+    def __hash__(self) -> int:
+        """Worked out once: the pool asks twice for each message."""
+        return self._hash
 
     @property
     def is_local(self) -> bool:
@@ -99,8 +108,6 @@ class Connection(Redacted):
 
         RCPTDOMAINMAX counts all domains of a session (RFC 9422 §4.3).
         """
-        if not self.limits and len(domains) <= most:
-            return list(range(len(domains)))
         most = min(most, self.limits.get("RCPTMAX", most))
         room = self.limits.get("RCPTDOMAINMAX", len(self.domains) + len(domains))
         named = set(self.domains)
@@ -113,8 +120,7 @@ class Connection(Redacted):
 
     def named(self, domains: Iterable[str]) -> None:
         """Recipients in these have been named."""
-        if self.limits:
-            self.domains |= frozenset(domains)
+        self.domains |= frozenset(domains)
 
     def drop(self) -> None:
         """Close without a word."""

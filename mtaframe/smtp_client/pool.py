@@ -5,6 +5,7 @@ The rule: whoever acquires, releases, come what may; a connection that is not kn
 
 import asyncio
 from collections import deque
+from time import monotonic
 
 from mtaframe.smtp_client.connection import Budget, Connection, Target
 from mtaframe.smtp_client.trouble import Kind, Trouble, TroubleError
@@ -59,7 +60,7 @@ class Pool:
             raise
 
     def _fresh_enough(self, site: _Site) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - self._idle_timeout
+        oldest = monotonic() - self._idle_timeout
         while site.idle:
             connection = site.idle.pop()
             if connection.is_usable and connection.idle_since >= oldest:
@@ -80,7 +81,7 @@ class Pool:
                 return
         site.busy -= 1
         if connection is not None:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = monotonic()
             site.idle.append(connection)
             if self._sweeper is None:
                 self._sweep_in(self._idle_timeout)
@@ -107,7 +108,7 @@ class Pool:
 
     def _sweep(self) -> None:
         self._sweeper = None
-        oldest = asyncio.get_running_loop().time() - self._idle_timeout
+        oldest = monotonic() - self._idle_timeout
         left: list[float] = []
         for target, site in list(self._sites.items()):
             kept = []

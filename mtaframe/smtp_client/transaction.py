@@ -72,7 +72,8 @@ class Transaction:
         if not commands:
             return None
         self._connection.uses += 1
-        self._connection.named(self._errand.recipient(place).address.domain for place in self._batch)
+        if self._connection.limits:
+            self._connection.named(self._errand.recipient(place).address.domain for place in self._batch)
         replies = await self._say(commands)
         accepted, trouble = self._judge(replies)
         if trouble is not None:

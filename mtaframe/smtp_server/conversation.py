@@ -317,7 +317,7 @@ class Conversation(Introduction):
             self._say_to_all(replies.INTERNAL_ERROR, self._due)
             self._settle(proven=False)  # what it reads now is not what reception meant
         framing = self.framing
-        if framing.input[:6].upper() != b"QUIT\r\n":
+        if not (framing.input and framing.input[:6].upper() == b"QUIT\r\n"):
             self.flush()  # else along with 221: the client may close as soon as it has read its reply
         framing.early = len(framing.input)
         self._idle_commands, self._brought_at = 0, self.loop.time()

@@ -173,10 +173,9 @@ class Wire(SMTP):
 
     # input
 
-    async def _come(self) -> None:
-        """Waits until what the framing expects is there. Ended, if it will never be."""
+    async def _come(self, is_there: bool) -> None:
+        """Waits until what the framing expects is there, if it is not. Ended, if it will never be."""
         framing = self.framing
-        is_there = framing.is_there()
         if is_there and len(self._output) < _HELD_REPLIES:
             return
         self.flush()
@@ -222,8 +221,9 @@ class Wire(SMTP):
     async def _line(self) -> bytes | None:
         """The next line without its CR LF; None if it was longer than any may be."""
         framing = self.framing
-        if not (framing.input and framing.is_there()) or len(self._output) >= _HELD_REPLIES:
-            await self._come()
+        is_there = bool(framing.input) and framing.is_there()
+        if not is_there or len(self._output) >= _HELD_REPLIES:
+            await self._come(is_there)
         self._line_was_early = framing.early > 0
         line = framing.take_line()
         if self._is_held:
@@ -233,7 +233,7 @@ class Wire(SMTP):
     def _bulk(self) -> Awaitable[None]:
         """Waits for a message, or a part of one, at whatever pace is fast enough."""
         self._data_since, self._arrived = self.loop.time(), 0
-        return self._come()
+        return self._come(self.framing.is_there())
 
     # output
 

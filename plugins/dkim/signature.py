@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mtaframe import Field, Message
 from mtaframe_plugins.dkim.keys import SigningKey
@@ -110,12 +111,11 @@ def signatures(
     message: Message, keys: Iterable[SigningKey], layout: Layout, signed_at: int, expires_at: int | None
 ) -> list[str]:
     """The values of the DKIM-Signature fields, one for each key, folded."""
-    times = [f"t={signed_at};"] if expires_at is None else [f"t={signed_at};", f"x={expires_at};"]
     common = f"{layout.tag}\r\n bh={message.derived(body_hash)};\r\n b="
     header = signed_octets(message.fields, layout)
     values = []
     for key in keys:
-        tags = _folded_tags([f"d={key.domain};", f"s={key.selector};", *times])
+        tags = _folded_tags(key.domain, key.selector, signed_at, expires_at)
         unsigned = f"v=1; a={key.algorithm}; c=relaxed/relaxed;\r\n {tags}\r\n {common}"
         own = f"dkim-signature:{unsigned}".replace("\r\n", "")  # relaxed: no blank of ours has a second one beside it
         signature = key.sign(header + own.encode("ascii"))
@@ -124,7 +124,12 @@ def signatures(
     return values
 
 
-def _folded_tags(tags: Iterable[str]) -> str:
+@lru_cache(maxsize=REMEMBERED)
+def _folded_tags(domain: str, selector: str, signed_at: int, expires_at: int | None) -> str:
+    """What is the same in all messages of a second."""
+    tags = [f"d={domain};", f"s={selector};", f"t={signed_at};"]
+    if expires_at is not None:
+        tags.append(f"x={expires_at};")
     lines: list[str] = []
     for tag in tags:
         if lines and len(lines[-1]) + len(tag) + 2 <= LINE:

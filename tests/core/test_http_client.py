@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
+from mtaframe.alarms import Alarms
+from mtaframe.clock import SystemClock
 from mtaframe.http_client import LIMIT, HttpClient, is_public
 from mtaframe.http_site import CONNECTIONS, Site
 from mtaframe.lifecycle import HttpError
@@ -274,7 +276,7 @@ async def test_whoever_waits_is_not_given_a_connection_that_has_ended_on_the_way
     async def here():
         return ["127.0.0.1"]
 
-    site = Site(here, "127.0.0.1", server.port, None)
+    site = Site(here, "127.0.0.1", server.port, None, Alarms(SystemClock()))
     connections = [await site.connected() for _ in range(CONNECTIONS)]
     waiting = asyncio.create_task(site.connected())
     await asyncio.sleep(0)

@@ -133,3 +133,32 @@ def test_a_field_at_the_end_is_known_without_another_look():
     assert [field.value for field in longer.all("To")] == ["b", "c"]
     assert longer == Message.parse(longer.raw)
     assert longer.fields == Message.parse(longer.raw).fields
+
+
+@pytest.mark.parametrize("taken_apart", [False, True])
+@pytest.mark.parametrize(
+    ("header", "has"),
+    [
+        (b"Date: x\r\n", True),
+        (b"From: a@example.com\r\ndAtE:\r\n", True),
+        (b"From: a@example.com\r\nDate \t: x\r\n", True),
+        (b"From: a@example.com\r\n Date: x\r\n", False),
+        (b"X-Date: x\r\nSubject: Date: x\r\n", False),
+        (b"Dates: x\r\n", False),
+        (b"", False),
+    ],
+)
+def test_whether_a_field_is_there_is_told_without_taking_the_header_apart(header, has, taken_apart):
+    message = Message(header, b"")
+    assert (message.first("Date") is not None) is has
+    fresh = Message(header, b"")
+    if taken_apart:
+        assert fresh.fields is not None
+    assert fresh.has("Date") is has
+
+
+def test_to_tell_that_a_field_is_there_takes_nothing_apart():
+    message = Message(b"From: a@example.com\r\nDate: x\r\n", b"")
+    assert message.has("From")
+    assert message.has("Date")
+    assert message._fields is None
