@@ -7,6 +7,7 @@ what changed; header section and body are kept apart, so that a field on top cos
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import IncrementalNewlineDecoder
 from typing import Any, TypeVar, cast
 
 from mtaframe.header_section import HEADER_LINES, HEADER_SIZE, HeaderSection
@@ -16,7 +17,8 @@ _SECTION = HeaderSection()
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*)")
 _MBOX_LINE = re.compile(rb">?From (?![ \t]*+:)[^\r\n]*+\r\n")
 _NAME = re.compile(r"[!-9;-~]+")
-_NO_LINE_END = bytes(set(range(256)) - set(b"\r\n"))
+_PIECE = 65_536
+"""Octets that are looked through at once, so that a large message is not there twice."""
 
 T = TypeVar("T")
 
@@ -192,5 +194,12 @@ def field_octets(name: str, value: str) -> bytes:
 
 
 def has_bare_line_end(octets: bytes | bytearray) -> bool:
-    """Whether a CR stands without LF or an LF without CR: never valid, and the root of SMTP smuggling."""
-    return len(octets.translate(None, _NO_LINE_END)) != 2 * octets.count(b"\r\n")
+    """Whether a CR stands without LF or an LF without CR: never valid, and the root of SMTP smuggling.
+
+    The standard library's decoder of text files notes which line ends it has seen, and does so faster than any search.
+    """
+    seen, size = IncrementalNewlineDecoder(None, translate=False), len(octets)
+    with memoryview(octets) as view:
+        for start in range(0, size, _PIECE):
+            seen.decode(str(view[start : start + _PIECE], "latin-1"), final=start + _PIECE >= size)
+    return seen.newlines not in (None, "\r\n")

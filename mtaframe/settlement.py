@@ -61,10 +61,12 @@ def _not_now(results: Sequence[Result], deferred: Sequence[Result]) -> Reply:
 
 def _positive(delivered: Sequence[Result]) -> Reply:
     first = delivered[0].reply
+    if len(delivered) == 1:
+        return Reply(250, first.status or "2.0.0", first.text)
     held = sum(r.reply == HELD.reply for r in delivered)
     if 0 < held < len(delivered):
         return Reply(250, "2.0.0", f"{held} of {len(delivered)} recipients {HELD.reply.text}")
-    if len(delivered) == 1 or all(r.reply == first for r in delivered):
+    if all(r.reply == first for r in delivered):
         return Reply(250, first.status or "2.0.0", first.text)
     return Reply(250, "2.0.0", f"delivered to {len(delivered)} recipients")
 

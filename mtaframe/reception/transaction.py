@@ -252,10 +252,9 @@ class Transaction:
         """
         if not self._is_known:
             return "upstream"
-        account = generation.accounts.get(self._envelope.account or "")
         keeping: OnDefer = self._listener.on_defer
-        if account is not None and account.on_defer:
-            keeping = cast("OnDefer", account.on_defer)
+        if (name := self._envelope.account) is not None and (account := generation.accounts.get(name)) is not None:
+            keeping = cast("OnDefer", account.on_defer) or keeping
         if keeping == "handoff" and has_passed(message, generation.hostname):
             return "upstream"
         return keeping

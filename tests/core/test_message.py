@@ -1,5 +1,7 @@
 """A message as octets: unchanged octets stay unchanged."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,14 @@ def test_a_name_must_be_one(name):
 )
 def test_bare_line_ends_are_found(octets, bare):
     assert has_bare_line_end(octets) is bare
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\xff\0"])).map(b"".join), st.integers(1, 4))
+def test_bare_line_ends_are_found_wherever_a_piece_ends(octets, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtaframe.message._PIECE", piece)
+        expected = re.search(rb"(?<!\r)\n|\r(?!\n)", octets) is not None
+        assert has_bare_line_end(octets) is has_bare_line_end(bytearray(octets)) is expected
 
 
 def test_octets_beyond_ascii_survive_a_field():
