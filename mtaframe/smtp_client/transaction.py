@@ -24,7 +24,7 @@ from mtaframe.smtp_client.wire import Wire
 
 CHUNK = 262_144
 """Octets handed over at once, so that a large message is never copied whole."""
-SMALL = 65_536
+SMALL = 131_072
 """Up to this size message and terminator go out in one write."""
 
 _LOCAL_PART = re.compile(r'"[^\x00-\x1f\x7f]*"|[^\x00-\x20\x7f<>]+')
@@ -242,11 +242,11 @@ class Transaction:
         lmtp = self._connection.target.lmtp
         due = len(accepted) if lmtp else 1
         wire.expect(due)  # from here on, for a server may have enough in the middle
-        if len(header) + len(body) <= SMALL:
-            last = b"".join((header, b"\r\n", body, last))
-        else:
+        rest = [header, b"\r\n", body, last]
+        if len(header) + len(body) > SMALL:
             await _feed(wire, self._budget, header + b"\r\n")
             await _feed(wire, self._budget, body)
+            rest = [last]
         if not await self._attempt.may_end(self._is_refused(accepted)):
             raise TroubleError(Trouble(Kind.HELD_BACK))
         if wire.was_answered:
@@ -255,7 +255,7 @@ class Transaction:
         if left < self._answer_times.needed(address, self._budget.total):
             raise TroubleError(Trouble(Kind.LATE))
         self._attempt.dot_sent = True
-        wire.send(last)
+        wire.send_all(rest)
         replies = await wire.replies(due, self._settings.dot_timeout)
         self._answer_times.note(address, left - self._budget.left)
         for number, place in enumerate(accepted):

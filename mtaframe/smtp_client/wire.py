@@ -8,7 +8,7 @@ import asyncio
 import math
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from aiosmtplib import SMTPReadTimeoutError, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
@@ -18,6 +18,8 @@ from mtaframe.smtp_client.trouble import Kind
 
 _PLAIN = re.compile(rb"((?!421)[0-9]{3}) ([!-~](?:[ -~]{0,510}[!-~])?)\r")
 """Nearly every reply: one line of printable ASCII, without CR LF's LF."""
+JOINED = 32_768
+"""Octets that are joined to be written, which costs less than to write from several places."""
 QUIT_TIMEOUT = 2.0
 """Seconds that a server has to answer QUIT before the connection is cut."""
 
@@ -162,6 +164,15 @@ class Wire(SMTPProtocol):
             self.spoil(Kind.LOST)
         else:
             transport.write(octets)
+
+    def send_all(self, pieces: Sequence[bytes]) -> None:
+        """Hand over all of these in one write."""
+        if sum(map(len, pieces)) <= JOINED:
+            return self.send(b"".join(pieces))
+        transport: asyncio.WriteTransport | None = self.transport  # type: ignore[assignment]
+        if transport is None or transport.is_closing():
+            return self.spoil(Kind.LOST)
+        return transport.writelines(pieces)
 
     async def drain(self, timeout: float) -> None:
         """Wait until the server has taken what was sent, or has answered, or the connection is spoilt."""

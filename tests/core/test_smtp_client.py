@@ -36,7 +36,7 @@ async def test_a_message_arrives_octet_for_octet_and_the_result_tells_all() -> N
 
 
 @pytest.mark.parametrize("pipelining", [True, False])
-@pytest.mark.parametrize("size", [0, 1, 60_000, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, 60_000, 100_000, 3_000_000])
 async def test_messages_of_any_size_pass_with_and_without_pipelining(pipelining: bool, size: int) -> None:
     mail = message("Subject: x\n\n" + ("." + "x" * 58 + "\n") * (size // 60) + "y" * (size % 60))
     async with ScriptedMx(extensions=("PIPELINING",) if pipelining else ()) as mx, sender() as out:

@@ -32,7 +32,7 @@ def unknown(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("tls", list(Tls))
-@pytest.mark.parametrize("size", [10, 1_000_000])
+@pytest.mark.parametrize("size", [10, 100_000, 1_000_000])
 async def test_with_a_good_certificate_all_but_off_encrypt(tls: Tls, size: int, ca: Authority, trusted: Any) -> None:
     mail = message(body=("x" * 70 + "\n") * (size // 71 + 1))
     async with ScriptedMx(tls=trusted) as mx, sender(NAMES) as out:
