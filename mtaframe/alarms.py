@@ -40,6 +40,10 @@ class Alarms:
         """It has not to be called any more, if it had."""
         self._waiting.pop(ring, None)
 
+    def limit(self, moment: float) -> "Limit":
+        """``with alarms.limit(moment):`` what takes longer is cancelled then, and ends in a TimeoutError."""
+        return Limit(self, moment)
+
     def _look_at(self, at: float, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -57,3 +61,30 @@ class Alarms:
         for ring in due:
             if self._waiting.pop(ring, None) is not None:
                 ring()
+
+
+class Limit:
+    """What ``asyncio.timeout`` does, in a tenth of its time."""
+
+    __slots__ = ("_alarms", "_before", "_is_over", "_moment", "_task")
+
+    def __init__(self, alarms: Alarms, moment: float) -> None:
+        self._alarms = alarms
+        self._moment = moment
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._before = task, task.cancelling()
+        self._alarms.ring_at(self._moment, self._end)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._alarms.stop(self._end)
+        # a cancellation by somebody else goes on, even where ours came first
+        if self._is_over and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._task.cancel()

@@ -9,7 +9,6 @@ from mtaframe.delivery import Outcome, Result
 from mtaframe.dispatch import NOT_ANSWERED, UnderWay
 from mtaframe.envelope import Envelope
 from mtaframe.generation import Lease
-from mtaframe.lifecycle import Clock
 from mtaframe.message import Message
 from mtaframe.plugins import Stopped
 from mtaframe.trace import HOPS_LIMIT, hops, received
@@ -47,13 +46,13 @@ def traced(envelope: Envelope, message: Message, hostname: str) -> Message:
 
 
 async def processed(
-    lease: Lease, envelope: Envelope, message: Message, deadline: float, clock: Clock
+    lease: Lease, envelope: Envelope, message: Message, deadline: float, alarms: Alarms
 ) -> tuple[Envelope, Message] | Stopped:
     """What on_data makes of a message, all plugins together within the time that is left."""
     if not lease.generation.plugins.has("on_data"):
         return envelope, message
     try:
-        async with asyncio.timeout(max(0.0, deadline - clock.monotonic())):
+        with alarms.limit(deadline):
             return await lease.generation.plugins.on_data(envelope.session, envelope, message)
     except TimeoutError:
         return TOO_SLOW

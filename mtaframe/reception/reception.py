@@ -193,7 +193,7 @@ class Reception:
         copy: tuple[Envelope, Message] | Stopped = LOOP
         if not is_loop(message):
             message = traced(envelope, message, lease.generation.hostname)
-            copy = await processed(lease, envelope, message, deadline, self.clock)
+            copy = await processed(lease, envelope, message, deadline, self.alarms)
         if isinstance(copy, Stopped):
             refused = await self.dispatch.refuse(lease, envelope, message, copy)
             for place, result in zip(joined, refused, strict=True):
@@ -209,7 +209,7 @@ class Reception:
     ) -> Recipient | Stopped:
         """What on_rcpt makes of a recipient, within the time that is left."""
         try:
-            async with asyncio.timeout(max(0.0, deadline - self.clock.monotonic())):
+            with self.alarms.limit(deadline):
                 return await lease.generation.plugins.on_rcpt(envelope.session, envelope, recipient)
         except TimeoutError:
             return TOO_SLOW

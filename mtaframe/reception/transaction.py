@@ -235,7 +235,7 @@ class Transaction:
             envelope = envelope.with_recipients(tuple(envelope.recipients[place] for place in self._open_places))
         prepared = self._prepared(envelope, message)
         if not isinstance(prepared, Stopped):
-            prepared = await processed(self._lease, *prepared, deadline, reception.clock)
+            prepared = await processed(self._lease, *prepared, deadline, reception.alarms)
         if isinstance(prepared, Stopped):
             results = await reception.dispatch.refuse(self._lease, envelope, message, prepared)
             outcomes.ended(self._open_places, results)

@@ -236,7 +236,11 @@ class Line:
             except Exception as error:
                 log.error("webhook fault %s fault=%s", self._title, type(error).__name__)
                 fault = type(error).__name__
-            if self.endpoint != asked and not (answer is not None and self.is_success(answer)):
+            if (
+                self.endpoint is not asked
+                and self.endpoint != asked
+                and not (answer is not None and self.is_success(answer))
+            ):
                 self.queue.park(item, now)  # what another URL answers, or says to another secret, is none of this one's
             elif answer is None:
                 self._has_failed(item, fault)

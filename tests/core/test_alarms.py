@@ -6,6 +6,8 @@ import time
 import weakref
 from functools import partial
 
+import pytest
+
 from mtaframe.alarms import Alarms
 from mtaframe.clock import SystemClock
 from mtaframe.testing import VirtualClock
@@ -84,3 +86,46 @@ async def test_thousands_in_a_row_are_few_looks() -> None:
         assert time.monotonic() < began + 5
     assert rung == list(range(5000))
     assert looks < 100
+
+
+async def test_what_takes_too_long_ends_in_time_and_the_task_goes_on() -> None:
+    alarms, task = Alarms(SystemClock()), asyncio.current_task()
+    assert task is not None
+    began = time.monotonic()
+    with pytest.raises(TimeoutError), alarms.limit(began + 0.05):
+        await asyncio.sleep(5)
+    assert 0.04 < time.monotonic() - began < 0.05 + LATE
+    assert not task.cancelling()
+    with alarms.limit(time.monotonic() + 0.02):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+
+
+async def test_an_error_of_its_own_passes_and_a_deadline_within_another_is_the_inner_ones() -> None:
+    alarms = Alarms(SystemClock())
+    with pytest.raises(KeyError), alarms.limit(time.monotonic() + 1):
+        raise KeyError
+    with alarms.limit(time.monotonic() + 1), pytest.raises(TimeoutError), alarms.limit(time.monotonic() + 0.02):
+        await asyncio.sleep(5)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("sooner", [0.04, 0.0])
+async def test_whoever_else_cancels_the_task_is_obeyed(sooner: float) -> None:
+    """Also where the time is up in the same moment."""
+    alarms, moment, said = Alarms(SystemClock()), time.monotonic() + 0.05, list[str]()
+
+    async def work() -> None:
+        try:
+            with alarms.limit(moment):
+                await asyncio.sleep(5)
+        except BaseException as error:
+            said.append(type(error).__name__)
+            raise
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    alarms.ring_at(moment - sooner, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert said == ["CancelledError"]
