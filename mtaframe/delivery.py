@@ -64,12 +64,16 @@ class Credentials(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Limits(Redacted):
-    """Bounds of a route: connections per next hop and source, recipients per transaction."""
+    """Bounds of a route: connections per next hop and source, recipients per transaction. ValueError if one is none."""
 
     _shown = ("connections", "recipients")
 
     connections: int = 20
     recipients: int = 100
+
+    def __post_init__(self) -> None:
+        if self.connections < 1 or self.recipients < 1:
+            raise ValueError("a route has at least one connection and one recipient at a time")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -188,6 +188,12 @@ def _large() -> Message:
     return message("Subject: x\n\n" + ("x" * 70 + "\n") * 200_000)
 
 
+@pytest.mark.parametrize("bounds", [{"connections": 0}, {"recipients": 0}, {"recipients": -1}])
+def test_a_route_without_any_connection_or_recipient_is_a_fault_of_who_makes_it(bounds) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Limits(**bounds)
+
+
 async def test_a_large_message_is_in_ram_once_however_many_transactions_carry_it() -> None:
     """With a dot at the beginning of a line, each of them had a copy of its own."""
     mail = message(body=("x" * 70 + "\n.\n") * 30_000)
