@@ -325,7 +325,7 @@ def _labelled(section: Message, part: Part, encoding: str) -> bytes:
     if encoding != part.encoding:
         section = _with_field(section, "Content-Transfer-Encoding", encoding)
     is_changed = section.header != part.section.header
-    if is_changed and part.header_at is None and section.first("MIME-Version") is None:
+    if is_changed and part.header_at is None and not section.has("MIME-Version"):
         section = section.append("MIME-Version", "1.0")
     return section.header
 
@@ -382,7 +382,7 @@ def _seven_bit(part: Part) -> tuple[bytes, bytes | None]:
     goes_on = part.encoding == "base64" and part.content.partition(b"=")[2].translate(None, b"= \t\r\n")
     if octets is None or goes_on:  # behind the end of base64, where no decoder looks
         return section.header, None
-    if section.first("Content-Type") is None:
+    if not section.has("Content-Type"):
         charset = "us-ascii" if octets.isascii() else "utf-8" if is_utf8(octets) else "unknown-8bit"
         section = _with_charset(section, charset)
     is_text = part.content_type.startswith("text/") or part.encoding == "quoted-printable"

@@ -33,7 +33,7 @@ class FeedbackId(Plugin):
     def before_sign(self, delivery: Delivery) -> Delivery | None:
         """The copy with the field on top; None, no opinion, if the client's own stays."""
         message = delivery.message
-        if message.first(NAME) is not None and not self.replace:
+        if message.has(NAME) and not self.replace:
             return None
         return replace(delivery, message=message.without(NAME).prepend(NAME, self._value(delivery.envelope)))
 

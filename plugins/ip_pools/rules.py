@@ -38,6 +38,6 @@ def _from_domain(message: Message) -> str:
 
 def _has(message: Message, wanted: HeaderSettings) -> bool:
     if wanted.value is None:
-        return message.first(wanted.name) is not None
+        return message.has(wanted.name)
     value = wanted.value.strip().casefold()
     return any(field.value.casefold() == value for field in message.all(wanted.name))
