@@ -51,10 +51,15 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """A reply after the final dot that the upstream has read, or what stands for one in its log."""
+    """A reply after the final dot that the upstream has read, or what stands for one in its log.
+
+    ``since``: when that try began, where it is known. A reply to a later try, which another process may have given,
+    says nothing of who knew of an earlier end.
+    """
 
     at: float
     code: int
+    since: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -83,9 +88,9 @@ class Books:
         self._reported: dict[str, set[str]] = {}
         """Whose mail, or report, went to a mailbox, as the balance has found it."""
 
-    def tell(self, mailbox: str, code: int) -> None:
+    def tell(self, mailbox: str, code: int, since: float = -math.inf) -> None:
         """The upstream was answered."""
-        self.told[mailbox].append(Telling(time.monotonic(), code))
+        self.told[mailbox].append(Telling(time.monotonic(), code, since))
 
     def bounced_upstream(self, recipient: str) -> None:
         """The upstream was told 5xx, and its own report is as good as sent."""
@@ -109,7 +114,9 @@ class Books:
         if end.to != end.recipient and not self._has_other_reports(end):
             tellings += self.told.get(end.to, ())
         return not any(
-            end.answered <= told.at <= kill.at or (told.code < 400 and end.at <= told.at < last) for told in tellings
+            (told.since <= end.at and end.answered <= told.at <= kill.at)
+            or (told.code < 400 and end.at <= told.at < last)
+            for told in tellings
         )
 
     def _has_other_reports(self, end: End) -> bool:
@@ -145,7 +152,7 @@ class Books:
             if abs(kill.at - later.at) < NEAR
         )
         told = ", ".join(
-            f"{mailbox} {told.code} {told.at - earlier.at:.3f} s"
+            f"{mailbox} {told.code} {told.at - earlier.at:.3f} s (since {told.since - earlier.at:.3f} s)"
             for mailbox in {later.recipient, later.to}
             for told in self.told[mailbox]
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class ScriptedUpstream:
             self._unfinished -= 1
 
     async def _try(self, client: "_Client", mail: Mail, chance: random.Random) -> None:
+        began = time.monotonic()
         if (code := await client.say(f"MAIL FROM:<{mail.reverse_path}>")) != 250:
             self._answered(mail, mail.recipients, code)
             return await client.reset()
@@ -114,7 +116,7 @@ class ScriptedUpstream:
         for recipients in [[one] for one in accepted] if self._is_lmtp else [accepted]:
             code = await client.reply()
             for recipient in recipients:
-                self._books.tell(recipient, code)
+                self._books.tell(recipient, code, began)
             self._answered(mail, recipients, code)
         return None
 
